@@ -1,0 +1,211 @@
+package balancer
+
+import (
+	"time"
+
+	"github.com/weft-mesh/weft/security"
+)
+
+// Config is what policy says of one cluster: how its endpoints are found, how a
+// call picks one, and how a connection to it is made. It is the plain form of
+// envoy.config.cluster.v3.Cluster; whoever hands it over must not change it
+// afterwards.
+type Config struct {
+	// Name is the cluster's name, unique within a mesh.
+	Name string
+
+	// Discovery says where the endpoints come from.
+	Discovery Discovery
+
+	// EDSName is the name to ask EDS for. Only for DiscoverEDS; empty means Name.
+	EDSName string
+
+	// Static holds the endpoints of DiscoverStatic, and the host names to resolve
+	// (as Address "host:port") of DiscoverStrictDNS and DiscoverLogicalDNS.
+	Static *Assignment
+
+	// DNS tunes the DNS kinds.
+	DNS DNS
+
+	// Policy picks an endpoint within a locality.
+	Policy Policy
+
+	// LocalityWeighted makes localities of one priority share the load by their
+	// weights (envoy LocalityWeightedLbConfig, gRFC A52's wrr_locality). When
+	// false, the endpoints of all localities of a priority stand in one list.
+	LocalityWeighted bool
+
+	// LegacyPolicy says that the policy came from the cluster's lb_policy enum, not
+	// from load_balancing_policy. gRPC then weighs localities whatever
+	// LocalityWeighted says (gRFC A27), as Envoy does not.
+	LegacyPolicy bool
+
+	// PanicThreshold is the percentage (0..100) of available endpoints under which
+	// health is ignored and all are used (envoy healthy_panic_threshold). The
+	// compiler writes Envoy's default, 50; 0 switches panic mode off.
+	PanicThreshold float64
+
+	// ConnectTimeout bounds one connection attempt, TLS included. Zero means 5 s,
+	// Envoy's default.
+	ConnectTimeout time.Duration
+
+	// Protocol is what an HTTP client speaks to the endpoints. gRPC always speaks HTTP/2.
+	Protocol Protocol
+
+	// Sockets are tried in order against an endpoint's socket labels; the first
+	// match says how to secure the connection (envoy transport_socket_matches,
+	// then transport_socket as an entry that matches everything). None matching
+	// means plaintext: no policy asked for more.
+	Sockets []Socket
+}
+
+// Discovery says where a cluster's endpoints come from
+// (envoy.config.cluster.v3.Cluster.DiscoveryType).
+type Discovery int
+
+// The kinds of discovery.
+const (
+	DiscoverEDS Discovery = iota
+	DiscoverStatic
+	// DiscoverStrictDNS makes every address a name resolves to an endpoint.
+	DiscoverStrictDNS
+	// DiscoverLogicalDNS keeps one logical endpoint, the first address of the newest answer.
+	DiscoverLogicalDNS
+)
+
+// DNS tunes how a cluster's host names are resolved.
+type DNS struct {
+	// RefreshRate is the time between two look-ups. Zero means 5 s, Envoy's default.
+	RefreshRate time.Duration
+	// RespectTTL uses the answer's time to live in place of RefreshRate.
+	RespectTTL bool
+	// FailureBase and FailureMax bound the exponential backoff after a failed
+	// look-up. Zero FailureBase means RefreshRate; zero FailureMax ten times the base.
+	FailureBase, FailureMax time.Duration
+	// Family limits the addresses that are used.
+	Family AddressFamily
+}
+
+// AddressFamily limits which addresses of a DNS answer are used
+// (envoy dns_lookup_family).
+type AddressFamily int
+
+// The address families. FamilyAuto prefers IPv6 and falls back to IPv4;
+// FamilyV4Preferred the other way round; FamilyAll uses both.
+const (
+	FamilyAuto AddressFamily = iota
+	FamilyV4Only
+	FamilyV6Only
+	FamilyV4Preferred
+	FamilyAll
+)
+
+// Protocol is the wire protocol of an HTTP client's connections.
+type Protocol int
+
+// The protocols. ProtocolHTTP2 without TLS is h2c with prior knowledge.
+const (
+	ProtocolHTTP1 Protocol = iota
+	ProtocolHTTP2
+	// ProtocolAuto lets TLS negotiate it by ALPN; without TLS it is HTTP/1.1.
+	ProtocolAuto
+)
+
+// Policy names a load balancing policy and carries its parameters.
+// The zero value is round_robin.
+type Policy struct {
+	Kind PolicyKind
+	// ChoiceCount is how many endpoints least_request compares. 0 means 2; at least 2.
+	ChoiceCount int
+	// ActiveRequestBias is the exponent of least_request's weighting when weights
+	// differ: weight / (active+1)^bias. Negative means unset (1.0).
+	ActiveRequestBias float64
+	// Shuffle makes pick_first try the endpoints in random order (gRFC A62).
+	Shuffle bool
+}
+
+// PolicyKind is a load balancing policy.
+type PolicyKind int
+
+// The policies.
+const (
+	RoundRobin PolicyKind = iota // weighted when endpoint weights differ
+	Random                       // weighted when endpoint weights differ
+	LeastRequest
+	PickFirst
+)
+
+// Socket is one way to secure a connection, for the endpoints whose socket labels
+// contain every pair of Match. An empty Match fits every endpoint.
+type Socket struct {
+	Name  string
+	Match map[string]string
+	// TLS is nil for plaintext (envoy raw_buffer).
+	TLS *security.ClientTLS
+	// Err is set when policy asks for a security that cannot be had. A connection
+	// is then refused with it: never plaintext instead.
+	Err error
+}
+
+// Assignment is a set of endpoints
+// (envoy.config.endpoint.v3.ClusterLoadAssignment without protos).
+type Assignment struct {
+	Localities []LocalityEndpoints
+	// Overprovisioning is the factor, in percent, by which a priority's health is
+	// multiplied before load spills to the next. Zero means 140, Envoy's default.
+	Overprovisioning uint32
+	// Drops are shares of calls to refuse, by category, in order.
+	Drops []Drop
+}
+
+// Drop refuses a share of the calls (envoy drop_overloads).
+type Drop struct {
+	Category string
+	// PerMillion is 0..1,000,000.
+	PerMillion uint32
+}
+
+// LocalityEndpoints are the endpoints of one locality in one priority.
+type LocalityEndpoints struct {
+	Locality Locality
+	// Weight is the locality's share within its priority. Zero gets no load where
+	// localities are weighted.
+	Weight uint32
+	// Priority counts from 0, the one preferred.
+	Priority  uint32
+	Endpoints []EndpointConfig
+}
+
+// Locality is where endpoints run (envoy.config.core.v3.Locality).
+type Locality struct{ Region, Zone, SubZone string }
+
+// EndpointConfig is one endpoint as a source describes it.
+type EndpointConfig struct {
+	// Address is "host:port"; host is an IP except in the DNS kinds.
+	Address string
+	// Hostname is what the endpoint calls itself, for host rewriting; may be empty.
+	Hostname string
+	// Weight is relative to the other endpoints of the locality. Zero means 1.
+	Weight uint32
+	Health Health
+	// SocketLabels choose the cluster's Socket
+	// (endpoint metadata envoy.transport_socket_match).
+	SocketLabels map[string]string
+	// Labels are the endpoint's metadata under envoy.lb, for subsets and for people.
+	Labels map[string]string
+}
+
+// Health is what the source of an endpoint says of it
+// (envoy.config.core.v3.HealthStatus).
+type Health int
+
+// The health statuses. Draining endpoints get no new calls; degraded ones only
+// when healthy ones are not enough.
+const (
+	HealthUnknown Health = iota // counts as healthy
+	Healthy
+	Unhealthy
+	Draining
+	Timeout // counts as unhealthy
+	Degraded
+)
