@@ -1,0 +1,50 @@
+package resolver
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Request is what a route match may look at: one call of the application, before
+// it has a cluster. [Table.Route] reads it and keeps nothing of it.
+type Request struct {
+	// Authority is the host that the call names, with its port if it has one
+	// (HTTP's Host, gRPC's :authority).
+	Authority string
+	// Path is the path without the query, as it goes on the wire.
+	Path string
+	// RawQuery is the query without the question mark. gRPC has none.
+	RawQuery string
+	// Method is the HTTP method. Empty means GET for HTTP; gRPC is always POST.
+	Method string
+	// Scheme is "http" or "https".
+	Scheme string
+	// GRPC says that the call is a gRPC call, to which gRFC A28 applies: binary
+	// headers are invisible, content-type is always application/grpc, and a route
+	// with query parameters never matches.
+	GRPC bool
+	// Headers gives the call's headers. Nil means that there are none.
+	Headers Headers
+}
+
+// Headers gives a call's headers, whatever the protocol keeps them in. It is only
+// asked when a route that could match depends on a header.
+type Headers interface {
+	// Values returns the values of the header in the order they were added, or
+	// nothing when it is not set. The slice is not changed.
+	Values(*HeaderName) []string
+}
+
+// HeaderName is a header's name in the forms that protocols key their headers by,
+// computed once per table.
+type HeaderName struct {
+	// Lower is the name in lower case, as HTTP/2 and gRPC metadata have it.
+	Lower string
+	// Canonical is the name as [http.Header] has it.
+	Canonical string
+}
+
+// NewHeaderName returns name in both forms.
+func NewHeaderName(name string) *HeaderName {
+	return &HeaderName{Lower: strings.ToLower(name), Canonical: http.CanonicalHeaderKey(name)}
+}
