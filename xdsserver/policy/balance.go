@@ -1,0 +1,72 @@
+package policy
+
+import "time"
+
+// Balance says how a call picks one of a service's endpoints.
+type Balance struct {
+	// Policy is the way to pick. Empty means round_robin. random falls back to
+	// round_robin in stock gRPC clients, and pick_first in Envoy.
+	Policy BalancePolicy `policy:"policy"`
+
+	// ChoiceCount is how many random endpoints least_request compares, 2 or
+	// more. Not given means 2.
+	ChoiceCount *uint32 `policy:"choiceCount"`
+
+	// LocalityWeights share the load between localities: each is named
+	// region/zone/subZone, without the empty parts at its end, and gets its weight's part of
+	// the calls, however many endpoints it has. All localities of the service
+	// must be named. Not given, a locality's share is the sum of its endpoints'
+	// weights. Not with pick_first, nor with discover.
+	LocalityWeights map[string]uint32 `policy:"localityWeights"`
+}
+
+// BalancePolicy is a load balancing policy.
+type BalancePolicy string
+
+// The policies.
+const (
+	RoundRobin   BalancePolicy = "round_robin"
+	Random       BalancePolicy = "random"
+	LeastRequest BalancePolicy = "least_request"
+	PickFirst    BalancePolicy = "pick_first"
+)
+
+// Limits bound what one client has in flight to a service, at default priority
+// (envoy.config.cluster.v3.CircuitBreakers). What is above a limit fails at once.
+type Limits struct {
+	// MaxConnections is how many connections there may be. Not given means 1024.
+	MaxConnections *uint32 `policy:"maxConnections"`
+	// MaxPendingRequests is how many calls may wait for a connection. Not given
+	// means 1024.
+	MaxPendingRequests *uint32 `policy:"maxPendingRequests"`
+	// MaxRequests is how many calls may be in flight. Not given means 1024.
+	// gRPC clients know this limit only (gRFC A32).
+	MaxRequests *uint32 `policy:"maxRequests"`
+	// MaxRetries is how many retries may be in flight. Not given means 3.
+	MaxRetries *uint32 `policy:"maxRetries"`
+}
+
+// OutlierDetection ejects endpoints that fail, for a time
+// (envoy.config.cluster.v3.OutlierDetection; gRFC A50 for gRPC clients, which
+// know the success rate only). What is not given has Envoy's default.
+type OutlierDetection struct {
+	// Consecutive5xx ejects an endpoint after so many server errors in a row.
+	// Not given means 5; 0 never ejects.
+	Consecutive5xx *uint32 `policy:"consecutive5xx"`
+	// ConsecutiveGatewayErrors ejects an endpoint after so many of 502, 503 and
+	// 504 in a row. Not given or 0 never ejects.
+	ConsecutiveGatewayErrors *uint32 `policy:"consecutiveGatewayErrors"`
+	// Interval is the time between two checks, greater than zero. Not given means 10s.
+	Interval *time.Duration `policy:"interval"`
+	// BaseEjectionTime is how long the first ejection lasts; the n-th lasts n
+	// times as long. Greater than zero. Not given means 30s.
+	BaseEjectionTime *time.Duration `policy:"baseEjectionTime"`
+	// MaxEjectionTime bounds one ejection. Greater than zero. Not given means 300s.
+	MaxEjectionTime *time.Duration `policy:"maxEjectionTime"`
+	// MaxEjectionPercent is the share of endpoints, 0 to 100, that may be
+	// ejected at once. Not given means 10.
+	MaxEjectionPercent *uint32 `policy:"maxEjectionPercent"`
+	// SuccessRate ejects an endpoint whose success rate is far below the mean
+	// of all. Not given means on; false switches it off.
+	SuccessRate *bool `policy:"successRate"`
+}

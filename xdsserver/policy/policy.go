@@ -1,0 +1,28 @@
+package policy
+
+import "google.golang.org/protobuf/proto"
+
+// Policy is what people say about their mesh. Its zero value says nothing.
+//
+// A Policy that [Parse] or [Load] returned is valid. One that a program builds or
+// changes is validated by [Policy.Compile]. It may be read from several
+// goroutines at once while nobody changes it.
+type Policy struct {
+	// Services are what calls can be made to, by name. A service's name is the
+	// name that clients dial: xds:///orders in gRPC, http://orders/ in HTTP.
+	Services map[string]*Service `policy:"services"`
+
+	// Routes say where the calls to a name go. The name is a service's, or any
+	// other name that clients dial, such as shop.example:8080. Routes are tried
+	// in order and the first that matches takes the call; a call that none
+	// matches fails. A service without routes gets all calls to its name.
+	Routes map[string][]*Route `policy:"routes"`
+
+	// Resources are xDS resources as they are, for what the rest does not say:
+	// Listener, RouteConfiguration, Cluster, ClusterLoadAssignment or Secret,
+	// written as protobuf JSON with an "@type". Their names must differ from those
+	// that services and routes make.
+	Resources []proto.Message `policy:"resources"`
+
+	positions positions // where each part was read, for errors
+}

@@ -1,0 +1,133 @@
+package policy
+
+import "time"
+
+// Route sends the calls that it matches to services and subsets
+// (envoy.config.route.v3.Route).
+type Route struct {
+	// Name is for people: logs, metrics and explanations show it. It may be empty.
+	Name string `policy:"name"`
+
+	// Match says which calls the route takes. Not given, all.
+	Match *Match `policy:"match"`
+
+	// To is where the calls go: the name of a destination, or several names with
+	// their weights. A destination is a subset of the route's own service (v1),
+	// a service (payments), a subset of one (payments/v2), or a raw Cluster
+	// resource. A name that means two of these is an error: say orders/v1 for
+	// the subset, or rename one.
+	To Destinations `policy:"to,required"`
+
+	// Timeout bounds the whole call, retries included. Not given or 0s means no
+	// timeout. Where a destination speaks gRPC it is the maxStreamDuration too,
+	// unless that is given, since gRPC clients know that field only (gRFC A31).
+	Timeout *time.Duration `policy:"timeout"`
+
+	// MaxStreamDuration bounds how long a call's stream may be open, from its
+	// start. Not given or 0s means no bound.
+	MaxStreamDuration *time.Duration `policy:"maxStreamDuration"`
+}
+
+// Destinations are the names that a route sends calls to, with their weights: each
+// gets its weight's part of the sum. Weights are from 0, and not all zero. The
+// plain string "v1" is {v1: 1}.
+type Destinations map[string]uint32
+
+// Match says which calls a route takes: those for which everything given holds
+// (envoy.config.route.v3.RouteMatch).
+type Match struct {
+	// Path is compared with the call's path, without the query. In gRPC the path
+	// is /package.Service/Method. Not given, every path.
+	Path *PathMatch `policy:"path"`
+
+	// Headers are compared with the call's headers, by name, in gRPC with its
+	// metadata. Names are case-insensitive.
+	Headers map[string]*HeaderMatch `policy:"headers"`
+
+	// Method is the HTTP method, such as GET.
+	Method string `policy:"method"`
+
+	// Query is compared with the parameters of the URL's query, by name. gRPC
+	// calls have none, so that a gRPC client passes over the route.
+	Query map[string]*QueryMatch `policy:"query"`
+
+	// Fraction takes only this part of the calls that match otherwise, such as 2.5%.
+	Fraction *Fraction `policy:"fraction"`
+}
+
+// PathMatch compares a path in one way: exactly one of prefix, exact, regex,
+// separatedPrefix and template is given. Stock gRPC clients refuse the last two
+// (gRFC A28).
+type PathMatch struct {
+	// Prefix is how the path starts, such as /shop.Orders/.
+	Prefix *string `policy:"prefix"`
+	// Exact is the whole path, such as /shop.Orders/Get.
+	Exact *string `policy:"exact"`
+	// Regex is an RE2 expression that matches the whole path.
+	Regex *string `policy:"regex"`
+	// SeparatedPrefix is one or more whole segments: /shop is the path /shop and
+	// what is under /shop/, but not /shopping.
+	SeparatedPrefix *string `policy:"separatedPrefix"`
+	// Template is a URI template such as /users/{id}/orders/** in the syntax of
+	// envoy.extensions.path.match.uri_template.v3.
+	Template *string `policy:"template"`
+	// IgnoreCase compares without regard to case. Not with regex and template.
+	IgnoreCase bool `policy:"ignoreCase"`
+}
+
+// HeaderMatch compares a header's value in one way: exactly one of exact, prefix,
+// suffix, contains, regex, present and range is given
+// (envoy.config.route.v3.HeaderMatcher).
+type HeaderMatch struct {
+	// Exact is the whole value.
+	Exact *string `policy:"exact"`
+	// Prefix is how the value starts. Not empty.
+	Prefix *string `policy:"prefix"`
+	// Suffix is how the value ends. Not empty.
+	Suffix *string `policy:"suffix"`
+	// Contains is a part of the value. Not empty.
+	Contains *string `policy:"contains"`
+	// Regex is an RE2 expression that matches the whole value.
+	Regex *string `policy:"regex"`
+	// Present asks whether the header is there at all; false, whether it is not.
+	Present *bool `policy:"present"`
+	// Range is where the value lies, as a decimal integer.
+	Range *Range `policy:"range"`
+	// IgnoreCase compares without regard to case. Only with exact, prefix,
+	// suffix and contains.
+	IgnoreCase bool `policy:"ignoreCase"`
+	// Invert turns the result around. A header that is missing does not match,
+	// inverted or not, unless treatMissingAsEmpty is given.
+	Invert bool `policy:"invert"`
+	// TreatMissingAsEmpty takes a header that is missing for one with an empty value.
+	TreatMissingAsEmpty bool `policy:"treatMissingAsEmpty"`
+}
+
+// Range is the integers from start up to, but not with, end.
+type Range struct {
+	// Start is the first integer of the range.
+	Start int64 `policy:"start,required"`
+	// End is the first integer after the range; it is greater than start.
+	End int64 `policy:"end,required"`
+}
+
+// QueryMatch compares a query parameter in one way: exactly one of exact, prefix,
+// suffix, contains, regex and present is given
+// (envoy.config.route.v3.QueryParameterMatcher).
+type QueryMatch struct {
+	// Exact is the whole value.
+	Exact *string `policy:"exact"`
+	// Prefix is how the value starts. Not empty.
+	Prefix *string `policy:"prefix"`
+	// Suffix is how the value ends. Not empty.
+	Suffix *string `policy:"suffix"`
+	// Contains is a part of the value. Not empty.
+	Contains *string `policy:"contains"`
+	// Regex is an RE2 expression that matches the whole value.
+	Regex *string `policy:"regex"`
+	// Present asks whether the parameter is there at all; false, whether it is not.
+	Present *bool `policy:"present"`
+	// IgnoreCase compares without regard to case. Only with exact, prefix,
+	// suffix and contains.
+	IgnoreCase bool `policy:"ignoreCase"`
+}

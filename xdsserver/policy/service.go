@@ -1,0 +1,117 @@
+package policy
+
+import "time"
+
+// Service is a set of endpoints that do the same work, and how to call them. It
+// compiles to one envoy.config.cluster.v3.Cluster, and one more for each subset.
+type Service struct {
+	// Protocol is what the endpoints speak. Empty means http.
+	Protocol Protocol `policy:"protocol"`
+
+	// Endpoints are the addresses of the service. An empty list is a service
+	// that is scaled to zero: calls to it fail. Not together with discover.
+	Endpoints []*Endpoint `policy:"endpoints"`
+
+	// Discover finds the endpoints elsewhere. Not together with endpoints.
+	Discover *Discover `policy:"discover"`
+
+	// Subsets are named parts of the service. A subset holds the endpoints whose
+	// labels contain all of the subset's labels. Routes name it like a
+	// service, as v2 in the service's own routes and as orders/v2 elsewhere.
+	Subsets map[string]Labels `policy:"subsets"`
+
+	// Balance says how a call picks an endpoint.
+	Balance *Balance `policy:"balance"`
+
+	// Limits bound what is in flight to the service at once, per client.
+	Limits *Limits `policy:"limits"`
+
+	// OutlierDetection ejects endpoints that fail.
+	OutlierDetection *OutlierDetection `policy:"outlierDetection"`
+
+	// ConnectTimeout bounds one attempt to connect, TLS included, such as 250ms.
+	// It is greater than zero. Not given means 5s, Envoy's default.
+	ConnectTimeout *time.Duration `policy:"connectTimeout"`
+}
+
+// Protocol is what a service's endpoints speak.
+type Protocol string
+
+// The protocols. HTTP2 without TLS is HTTP/2 with prior knowledge (h2c), and so
+// is GRPC, which also makes a route's timeout one that gRPC clients obey.
+const (
+	HTTP  Protocol = "http"
+	HTTP2 Protocol = "http2"
+	GRPC  Protocol = "grpc"
+)
+
+// Labels are names and values that describe an endpoint, such as version: v2.
+type Labels map[string]string
+
+// Endpoint is one address of a service. A plain string "host:port" is an endpoint
+// with nothing but an address.
+type Endpoint struct {
+	// Address is host:port. The host is an IP address, IPv6 in brackets; a host
+	// name belongs in the service's discover.
+	Address string `policy:"address,required"`
+
+	// Region is the first part of the endpoint's locality.
+	Region string `policy:"region"`
+	// Zone is the second part of the endpoint's locality.
+	Zone string `policy:"zone"`
+	// SubZone is the third part of the endpoint's locality.
+	SubZone string `policy:"subZone"`
+
+	// Priority is 0 for the endpoints preferred; 1 and so on take over as those
+	// before fail. The priorities in use have no gap.
+	Priority uint32 `policy:"priority"`
+
+	// Weight is the endpoint's share of the calls relative to the other
+	// endpoints, at least 1. Not given means 1.
+	Weight *uint32 `policy:"weight"`
+
+	// Labels describe the endpoint; subsets select by them.
+	Labels Labels `policy:"labels"`
+
+	// Health is what is known of the endpoint's health. Empty means unknown,
+	// which counts as healthy.
+	Health Health `policy:"health"`
+}
+
+// Health is a status of envoy.config.core.v3.HealthStatus.
+type Health string
+
+// The statuses. A draining endpoint gets no new calls; a degraded one only when
+// the healthy ones are not enough; timeout counts as unhealthy.
+const (
+	HealthUnknown   Health = "unknown"
+	HealthHealthy   Health = "healthy"
+	HealthUnhealthy Health = "unhealthy"
+	HealthDraining  Health = "draining"
+	HealthTimeout   Health = "timeout"
+	HealthDegraded  Health = "degraded"
+)
+
+// Discover finds a service's endpoints.
+type Discover struct {
+	// DNS is the host:port whose host is looked up, by each client for itself.
+	DNS string `policy:"dns,required"`
+
+	// Mode is strict, which makes every address of the answer an endpoint, or
+	// logical, which makes the name one endpoint with several addresses. Empty
+	// means strict. Stock gRPC clients know logical only (gRFC A37).
+	Mode DNSMode `policy:"mode"`
+
+	// Refresh is the time between two look-ups, at least 1s. Not given means as
+	// long as the answer says it lives.
+	Refresh *time.Duration `policy:"refresh"`
+}
+
+// DNSMode is what the addresses of a DNS answer mean.
+type DNSMode string
+
+// The modes: envoy.config.cluster.v3.Cluster's STRICT_DNS and LOGICAL_DNS.
+const (
+	DNSStrict  DNSMode = "strict"
+	DNSLogical DNSMode = "logical"
+)
