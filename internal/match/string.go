@@ -7,7 +7,8 @@ import (
 )
 
 // String matches one string value (envoy.type.matcher.v3.StringMatcher). The
-// zero value matches only the empty string.
+// zero value matches only the empty string. It is immutable, and Match allocates
+// nothing.
 type String struct {
 	kind       Kind
 	value      string // lowered when ignoreCase
@@ -27,12 +28,13 @@ const (
 	Regex
 )
 
-// NewString returns a matcher. ignoreCase does not apply to Regex, as in Envoy.
-// The error is that of the regular expression's parser.
+// NewString returns a matcher. ignoreCase is about ASCII letters, and does not
+// apply to Regex, both as in Envoy. The error is that of the regular expression's
+// parser.
 func NewString(kind Kind, value string, ignoreCase bool) (String, error) {
 	s := String{kind: kind, value: value, ignoreCase: ignoreCase && kind != Regex}
 	if s.ignoreCase {
-		s.value = strings.ToLower(value)
+		s.value = LowerASCII(value)
 	}
 	if kind == Regex {
 		re, err := FullRegex(value)
@@ -55,7 +57,7 @@ func FullRegex(expr string) (*regexp.Regexp, error) {
 // Match reports whether v matches.
 func (s *String) Match(v string) bool {
 	if s.ignoreCase {
-		v = strings.ToLower(v)
+		return s.matchFold(v)
 	}
 	switch s.kind {
 	case Prefix:
@@ -68,6 +70,28 @@ func (s *String) Match(v string) bool {
 		return s.re.MatchString(v)
 	default:
 		return v == s.value
+	}
+}
+
+func (s *String) matchFold(v string) bool {
+	n := len(s.value)
+	if len(v) < n {
+		return false
+	}
+	switch s.kind {
+	case Prefix:
+		return HasPrefixFold(v, s.value)
+	case Suffix:
+		return equalsLower(v[len(v)-n:], s.value)
+	case Contains:
+		for i := 0; i+n <= len(v); i++ {
+			if equalsLower(v[i:i+n], s.value) {
+				return true
+			}
+		}
+		return false
+	default:
+		return len(v) == n && equalsLower(v, s.value)
 	}
 }
 
