@@ -48,6 +48,9 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 	if len(blocks) != begun {
 		return nil, fmt.Errorf("%d of %d PEM blocks are cut short or malformed", begun-len(blocks), begun)
 	}
+	if last := data[bytes.LastIndexByte(data, '\n')+1:]; bytes.HasPrefix(last, []byte("-")) {
+		return nil, fmt.Errorf("cut short in the line %q", last)
+	}
 	if begun == 0 {
 		return nil, errors.New("no PEM block")
 	}
