@@ -2,7 +2,8 @@ package xds
 
 import (
 	"fmt"
-	"time"
+
+	"github.com/weft-mesh/weft/security"
 )
 
 // ServerConfig is one control plane and how to talk to it. Two that are equal in
@@ -70,8 +71,9 @@ func (p Protocol) String() string {
 type ChannelCreds struct {
 	// Type is "insecure" or "tls".
 	Type string
-	// TLS are the parameters of "tls".
-	TLS TLSFiles
+	// TLS are the files of "tls" (gRFC A65). Without authorities the system's are
+	// trusted, without a certificate none is presented.
+	TLS security.FileWatcherConfig
 }
 
 // The types of [ChannelCreds].
@@ -79,17 +81,6 @@ const (
 	CredsInsecure = "insecure"
 	CredsTLS      = "tls"
 )
-
-// TLSFiles are the files of "tls" channel credentials (gRFC A65).
-type TLSFiles struct {
-	// CA is a PEM file with the authorities to trust. Empty trusts the system's.
-	CA string
-	// Certificate and Key are PEM files with the identity to present, set both or
-	// neither.
-	Certificate, Key string
-	// Refresh is how old what was read from the files may get. Zero means 10 minutes.
-	Refresh time.Duration
-}
 
 func (s ServerConfig) String() string { return s.URI }
 
