@@ -1,0 +1,435 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+// decoder reads YAML nodes into the model, strictly, and remembers where each
+// part stood. It goes on after an error, so that all of them are found at once.
+type decoder struct {
+	policy *Policy
+	file   string
+	errs   Errors
+
+	// What the validator need not complain about again: parts that could not be
+	// read, and parts around an error of any kind.
+	broken, incomplete map[path]bool
+
+	depth     int                 // of nested values
+	nodes     int                 // visited, aliases followed
+	expanding map[*yaml.Node]bool // aliased values that are being read
+}
+
+const (
+	// maxDepth bounds nested values. The model nests 7 deep, raw resources as deep as Envoy's.
+	maxDepth = 100
+	// maxNodes bounds the values of all files, those behind aliases counted each
+	// time: a few short lines of aliases could otherwise stand for billions.
+	maxNodes = 5_000_000
+)
+
+var (
+	messageType  = reflect.TypeFor[proto.Message]()
+	durationType = reflect.TypeFor[time.Duration]()
+	fractionType = reflect.TypeFor[Fraction]()
+)
+
+// shorthand is a part of the model that may be written as plain text.
+type shorthand interface{ fromText(string) }
+
+func (e *Endpoint) fromText(s string)     { e.Address = s }
+func (d *Destinations) fromText(s string) { *d = Destinations{s: 1} }
+
+// enum is a part of the model with a fixed set of values.
+type enum interface{ values() []string }
+
+func (Protocol) values() []string { return []string{string(GRPC), string(HTTP), string(HTTP2)} }
+func (DNSMode) values() []string  { return []string{string(DNSStrict), string(DNSLogical)} }
+
+func (BalancePolicy) values() []string {
+	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst)}
+}
+
+func (Health) values() []string {
+	return []string{string(HealthUnknown), string(HealthHealthy), string(HealthUnhealthy),
+		string(HealthDraining), string(HealthTimeout), string(HealthDegraded)}
+}
+
+// notYet are the fields that the format has a place for and nothing stands
+// behind yet. To ignore one would be to promise what does not happen.
+var notYet = map[reflect.Type][]string{
+	reflect.TypeFor[Policy]():   {"identity", "authorization"},
+	reflect.TypeFor[Route]():    {"retry"},
+	reflect.TypeFor[Discover](): {"srv", "file"},
+}
+
+// document reads one document into the policy.
+func (d *decoder) document(n *yaml.Node) {
+	if _, ok := d.policy.positions[""]; !ok {
+		start := Position{d.file, 1, 1}
+		d.policy.positions[""] = place{start, start}
+	}
+	if n.Kind == yaml.DocumentNode && len(n.Content) == 1 && !isNull(n.Content[0]) {
+		d.value(n.Content[0], "", reflect.ValueOf(d.policy).Elem())
+	}
+}
+
+// value reads a node into v, whatever v's type is.
+func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
+	n, leave, ok := d.enter(n, p)
+	if !ok {
+		return
+	}
+	defer leave()
+
+	if text, ok := v.Addr().Interface().(shorthand); ok && n.Kind == yaml.ScalarNode && !isNull(n) {
+		if s, ok := d.text(n, p); ok {
+			text.fromText(s)
+		}
+		return
+	}
+	switch v.Type() {
+	case messageType:
+		if m := d.message(n, p); m != nil {
+			v.Set(reflect.ValueOf(m))
+		}
+		return
+	case durationType:
+		d.duration(n, p, v)
+		return
+	case fractionType:
+		d.fraction(n, p, v)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, p, v.Elem())
+	case reflect.Struct:
+		d.structure(n, p, v)
+	case reflect.Map:
+		d.mapping(n, p, v)
+	case reflect.Slice:
+		d.list(n, p, v)
+	case reflect.String:
+		d.string(n, p, v)
+	case reflect.Bool:
+		var b bool
+		if n.ShortTag() != "!!bool" || n.Decode(&b) != nil {
+			d.wrongType(n, p, "true or false")
+			return
+		}
+		v.SetBool(b)
+	case reflect.Uint32:
+		var u uint32
+		if n.ShortTag() != "!!int" || n.Decode(&u) != nil {
+			d.wrongType(n, p, fmt.Sprintf("a whole number from 0 to %d", math.MaxUint32))
+			return
+		}
+		v.SetUint(uint64(u))
+	case reflect.Int64:
+		var i int64
+		if n.ShortTag() != "!!int" || n.Decode(&i) != nil {
+			d.wrongType(n, p, "a whole number")
+			return
+		}
+		v.SetInt(i)
+	default:
+		panic("policy: the model has a field of type " + v.Type().String() + ", which nothing reads")
+	}
+}
+
+// enter follows an alias and keeps the bounds. leave is to be called when the
+// node has been read.
+func (d *decoder) enter(n *yaml.Node, p path) (target *yaml.Node, leave func(), ok bool) {
+	d.nodes++
+	if d.nodes >= maxNodes {
+		if d.nodes == maxNodes {
+			d.errorf(n, p, "the policy has more than %d values, aliases counted each time", maxNodes)
+		}
+		return nil, nil, false
+	}
+	if d.depth >= maxDepth {
+		d.errorf(n, p, "nested more than %d deep", maxDepth)
+		return nil, nil, false
+	}
+	target = n
+	if n.Kind == yaml.AliasNode {
+		target = n.Alias
+		if d.expanding[target] {
+			d.errorf(n, p, "alias *%s stands within the value that it names", n.Value)
+			return nil, nil, false
+		}
+		d.expanding[target] = true
+	}
+	d.depth++
+	return target, func() {
+		d.depth--
+		if target != n {
+			delete(d.expanding, target)
+		}
+	}, true
+}
+
+// structure reads a mapping whose names are the fields of v.
+func (d *decoder) structure(n *yaml.Node, p path, v reflect.Value) {
+	fields := fieldsOf(v.Type())
+	seen := make(map[string]*yaml.Node)
+	for key, value := range d.entries(n, p, wantMapping(v)) {
+		name := key.Value
+		i, known := fields[name]
+		switch {
+		case known && seen[name] != nil:
+			d.nameErrorf(key, p.field(name), "field %q is given twice, first at %s", name, d.at(seen[name]))
+			continue
+		case known:
+		case slices.Contains(notYet[v.Type()], name):
+			d.nameErrorf(key, p.field(name), "%q is not supported yet", name)
+			continue
+		default:
+			d.nameErrorf(key, p.field(name), "unknown field %q", name).Suggestion = nearest(name, maps.Keys(fields))
+			continue
+		}
+		seen[name] = key
+		if p == "" && isNull(value) { // a section whose entries are all commented out
+			continue
+		}
+		d.remember(p.field(name), key, value)
+		d.value(value, p.field(name), v.Field(i))
+	}
+	for i := range v.NumField() {
+		if name, required := fieldName(v.Type().Field(i)); required && seen[name] == nil && n.Kind == yaml.MappingNode {
+			d.nameErrorf(n, p.field(name), "field %q is missing", name)
+		}
+	}
+}
+
+// mapping reads a mapping whose names are the user's into the map v. An entry that
+// is there already, from this document or another, is an error.
+func (d *decoder) mapping(n *yaml.Node, p path, v reflect.Value) {
+	if v.IsNil() {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
+	for key, value := range d.entries(n, p, wantMapping(v)) {
+		at, name := p.field(key.Value), reflect.ValueOf(key.Value)
+		if v.MapIndex(name).IsValid() {
+			d.nameErrorf(key, at, "%s %q is defined twice, first at %s", entryOf(p), key.Value, d.policy.positions[at].key)
+			continue
+		}
+		d.remember(at, key, value)
+		entry := reflect.New(v.Type().Elem()).Elem()
+		d.value(value, at, entry)
+		if entry.Kind() == reflect.Pointer && entry.IsNil() { // it could not be read; its name is still known
+			entry.Set(reflect.New(entry.Type().Elem()))
+		}
+		v.SetMapIndex(name, entry)
+	}
+}
+
+// list reads a sequence. Elements are appended to those of earlier documents,
+// which only the raw resources can have.
+func (d *decoder) list(n *yaml.Node, p path, v reflect.Value) {
+	if n.Kind != yaml.SequenceNode || n.ShortTag() != "!!seq" {
+		d.wrongType(n, p, "a list")
+		return
+	}
+	if v.IsNil() {
+		v.Set(reflect.MakeSlice(v.Type(), 0, len(n.Content)))
+	}
+	for _, item := range n.Content {
+		at := p.index(v.Len())
+		d.remember(at, item, item)
+		element := reflect.New(v.Type().Elem()).Elem()
+		d.value(item, at, element)
+		if element.Kind() == reflect.Pointer && element.IsNil() {
+			element.Set(reflect.New(element.Type().Elem()))
+		}
+		v.Set(reflect.Append(v, element))
+	}
+}
+
+// entries are the names and values of a mapping node.
+func (d *decoder) entries(n *yaml.Node, p path, want string) func(yield func(key, value *yaml.Node) bool) {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if n.Kind != yaml.MappingNode || n.ShortTag() != "!!map" {
+			d.wrongType(n, p, want)
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			switch {
+			case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
+				d.nameErrorf(key, p, `merge keys ("<<") are not supported: repeat the fields, or use an alias for a whole value`)
+			case key.Kind != yaml.ScalarNode || isNull(key):
+				d.nameErrorf(key, p, "a name must be plain text, not %s", describe(key))
+			default:
+				if !yield(key, n.Content[i+1]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func wantMapping(v reflect.Value) string {
+	if _, ok := v.Addr().Interface().(shorthand); ok {
+		return "text or a mapping"
+	}
+	return "a mapping"
+}
+
+func (d *decoder) text(n *yaml.Node, p path) (string, bool) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		d.wrongType(n, p, "text")
+		return "", false
+	}
+	return n.Value, true
+}
+
+func (d *decoder) string(n *yaml.Node, p path, v reflect.Value) {
+	s, ok := d.text(n, p)
+	if !ok {
+		return
+	}
+	if e, ok := v.Interface().(enum); ok && !slices.Contains(e.values(), s) {
+		d.errorf(n, p, "%q is not one of %s", s, strings.Join(e.values(), ", ")).Suggestion = nearest(s, slices.Values(e.values()))
+		return
+	}
+	v.SetString(s)
+}
+
+func (d *decoder) duration(n *yaml.Node, p path, v reflect.Value) {
+	const want = "a duration with its unit, such as 250ms, 10s or 1m30s"
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		d.wrongType(n, p, want)
+		return
+	}
+	duration, err := time.ParseDuration(n.Value)
+	switch {
+	case err != nil:
+		d.errorf(n, p, "bad duration %q: want %s", n.Value, want)
+	case duration < 0:
+		d.errorf(n, p, "bad duration %q: it is negative", n.Value)
+	default:
+		v.SetInt(int64(duration))
+	}
+}
+
+func (d *decoder) fraction(n *yaml.Node, p path, v reflect.Value) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		d.wrongType(n, p, "a percentage such as 2.5%")
+		return
+	}
+	f, err := ParseFraction(n.Value)
+	if err != nil {
+		d.errorf(n, p, "%v", err)
+		return
+	}
+	v.SetUint(uint64(f))
+}
+
+func (d *decoder) wrongType(n *yaml.Node, p path, want string) {
+	hint := ""
+	if tag := n.ShortTag(); want == "text" && n.Kind == yaml.ScalarNode && (tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp") {
+		hint = "; put it in quotes if it is meant as text"
+	}
+	d.errorf(n, p, "want %s, not %s%s", want, describe(n), hint)
+}
+
+// errorf reports that the value at p cannot be read.
+func (d *decoder) errorf(n *yaml.Node, p path, format string, args ...any) *Error {
+	d.broken[p] = true
+	return d.nameErrorf(n, p, format, args...)
+}
+
+// nameErrorf reports an error about a name, which leaves what else has that name good.
+func (d *decoder) nameErrorf(n *yaml.Node, p path, format string, args ...any) *Error {
+	for q := p; !d.incomplete[q]; q = q.parent() {
+		d.incomplete[q] = true
+	}
+	err := &Error{File: d.file, Line: n.Line, Column: n.Column, Path: string(p), Message: fmt.Sprintf(format, args...)}
+	d.errs = append(d.errs, err)
+	return err
+}
+
+func (d *decoder) at(n *yaml.Node) Position { return Position{d.file, n.Line, n.Column} }
+
+func (d *decoder) remember(p path, key, value *yaml.Node) {
+	d.policy.positions[p] = place{d.at(key), d.at(value)}
+}
+
+// describe says what a node is, for people.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	}
+	switch tag := n.ShortTag(); tag {
+	case "!!null":
+		return "nothing"
+	case "!!str":
+		return "the text " + strconv.Quote(shorten(n.Value))
+	case "!!int", "!!float":
+		return "the number " + shorten(n.Value)
+	case "!!bool":
+		return shorten(n.Value)
+	case "!!timestamp":
+		return "the date " + shorten(n.Value)
+	default:
+		return "a value with the tag " + shorten(tag)
+	}
+}
+
+// shorten keeps an error readable whatever the value.
+func shorten(s string) string {
+	if len(s) > 80 {
+		return strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
+}
+
+// entryOf is the noun for an entry of the mapping at p.
+func entryOf(p path) string {
+	switch {
+	case p == "services":
+		return "service"
+	case p == "routes":
+		return "the route list"
+	default:
+		return "name"
+	}
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// fieldsOf are the fields of a struct of the model by the names of the format.
+func fieldsOf(t reflect.Type) map[string]int {
+	fields := make(map[string]int, t.NumField())
+	for i := range t.NumField() {
+		if name, _ := fieldName(t.Field(i)); name != "" {
+			fields[name] = i
+		}
+	}
+	return fields
+}
+
+// fieldName is the name of a field in the format, "" if it has none, and whether
+// it has to be given.
+func fieldName(f reflect.StructField) (name string, required bool) {
+	name, option, _ := strings.Cut(f.Tag.Get("policy"), ",")
+	return name, option == "required"
+}
