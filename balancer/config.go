@@ -21,7 +21,8 @@ type Config struct {
 	EDSName string
 
 	// Static holds the endpoints of DiscoverStatic, and the host names to resolve
-	// (as Address "host:port") of DiscoverStrictDNS and DiscoverLogicalDNS.
+	// (as Address "host:port") of DiscoverStrictDNS and DiscoverLogicalDNS. Of the
+	// last only the first endpoint counts.
 	Static *Assignment
 
 	// DNS tunes the DNS kinds.
@@ -69,7 +70,11 @@ const (
 	DiscoverStatic
 	// DiscoverStrictDNS makes every address a name resolves to an endpoint.
 	DiscoverStrictDNS
-	// DiscoverLogicalDNS keeps one logical endpoint, the first address of the newest answer.
+	// DiscoverLogicalDNS has one name, whose addresses are not endpoints to balance
+	// over but ways to reach one. To HTTP it shows one endpoint, whose Address is
+	// the first of the newest answer; connections to earlier answers stay in use
+	// (Envoy's logical DNS). To gRPC all addresses of the answer are endpoints in
+	// one locality under pick_first, whatever Policy says (gRFC A37).
 	DiscoverLogicalDNS
 )
 
@@ -140,7 +145,9 @@ const (
 type Socket struct {
 	Name  string
 	Match map[string]string
-	// TLS is nil for plaintext (envoy raw_buffer).
+	// TLS is nil for plaintext (envoy raw_buffer). Connections are made anew when
+	// it is another *ClientTLS than before: hand over the same one for as long as
+	// policy says the same.
 	TLS *security.ClientTLS
 	// Err is set when policy asks for a security that cannot be had. A connection
 	// is then refused with it: never plaintext instead.
@@ -171,7 +178,9 @@ type LocalityEndpoints struct {
 	// Weight is the locality's share within its priority. Zero gets no load where
 	// localities are weighted.
 	Weight uint32
-	// Priority counts from 0, the one preferred.
+	// Priority counts from 0, the one preferred, to 127. Priorities that have no
+	// endpoints are passed over. Localities beyond 127 are ignored with a warning
+	// (the field's own limit in envoy LocalityLbEndpoints).
 	Priority  uint32
 	Endpoints []EndpointConfig
 }

@@ -1,0 +1,270 @@
+package balancer
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// Cluster is a named set of endpoints with one policy. It outlives the tables that
+// name it. All methods are safe for concurrent use, though Configure, Assign and
+// Fail are meant for one caller, in whose order they take effect.
+type Cluster struct {
+	name     string
+	logger   *slog.Logger
+	resolver DNSResolver
+
+	settled chan struct{}
+
+	mu         sync.Mutex
+	config     *Config
+	assigned   *Assignment // from EDS; nil before the first and after a failure
+	failure    error       // from Fail
+	names      nameSet
+	index      map[string]*Endpoint // by address, so that endpoints outlive updates
+	one        *Endpoint            // the one endpoint that a LOGICAL_DNS cluster is to HTTP
+	generation uint64               // counts the snapshots
+	snapshot   *snapshot
+	views      map[*View]struct{}
+	warned     string
+	isSettled  bool
+	closed     bool
+}
+
+// ClusterOptions is what a Cluster needs beside its name.
+type ClusterOptions struct {
+	// Logger gets warnings. Nil means slog.Default().
+	Logger *slog.Logger
+	// Resolver answers the look-ups of the DNS kinds. Nil means SystemDNS("").
+	Resolver DNSResolver
+}
+
+// NewCluster returns a cluster that knows nothing yet: picks of its views fail with
+// ErrConnecting.
+func NewCluster(name string, o ClusterOptions) *Cluster {
+	c := &Cluster{
+		name:     name,
+		logger:   o.Logger,
+		resolver: o.Resolver,
+		settled:  make(chan struct{}),
+		index:    map[string]*Endpoint{},
+		views:    map[*View]struct{}{},
+	}
+	if c.logger == nil {
+		c.logger = slog.Default()
+	}
+	if c.resolver == nil {
+		c.resolver = SystemDNS("")
+	}
+	c.snapshot = &snapshot{config: new(Config), err: ErrConnecting}
+	return c
+}
+
+// Name returns the cluster's name.
+func (c *Cluster) Name() string { return c.name }
+
+// Config returns the newest configuration, nil before the first. It must not be
+// changed.
+func (c *Cluster) Config() *Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.config
+}
+
+// Endpoints returns the cluster's endpoints by priority and locality, for people to
+// look at.
+func (c *Cluster) Endpoints() []*Endpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]*Endpoint, len(c.snapshot.members))
+	for i, m := range c.snapshot.members {
+		list[i] = m.endpoint
+	}
+	return list
+}
+
+// Settled is closed once calls can be picked for or fail for a reason: the first
+// configuration and endpoints are there, or the first answer of a name server or
+// the failure of all look-ups, or Fail was called. A table that names the cluster is
+// published when it is.
+func (c *Cluster) Settled() <-chan struct{} { return c.settled }
+
+// Configure sets the policy, and the endpoints where they are part of it (STATIC) or
+// found by it (DNS). An EDS cluster keeps the endpoints that it has until Assign.
+func (c *Cluster) Configure(config *Config) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.config = config
+	if config.Discovery != DiscoverEDS {
+		c.failure = nil
+		c.assigned = nil
+	}
+	c.names.follow(c, config)
+	c.publish()
+}
+
+// Assign sets the endpoints of an EDS cluster; other kinds ignore it. It ends a
+// failure.
+func (c *Cluster) Assign(a *Assignment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.config != nil && c.config.Discovery != DiscoverEDS {
+		return
+	}
+	c.assigned = a
+	c.failure = nil
+	c.publish()
+}
+
+// Fail takes the endpoints away because there is no usable configuration or
+// assignment: picks fail with an error that wraps err. For an EDS cluster this lasts
+// until the next Assign, for others until the next Configure.
+func (c *Cluster) Fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.failure = err
+	c.assigned = nil
+	c.names.stop()
+	c.publish()
+}
+
+// Close stops what the cluster runs and closes its views, of which picks still work
+// on what they knew last. It does not wait.
+func (c *Cluster) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.names.stop()
+	views := c.views
+	c.views = nil
+	c.mu.Unlock()
+	for v := range views {
+		v.Close()
+	}
+}
+
+// publish makes a snapshot of what is known now and gives it to the views. The
+// caller holds c.mu.
+func (c *Cluster) publish() {
+	c.snapshot = c.compile()
+	c.sweep()
+	for v := range c.views {
+		v.wake(c.snapshot)
+	}
+	if !c.isSettled && c.snapshot.err != ErrConnecting {
+		c.isSettled = true
+		close(c.settled)
+	}
+}
+
+// compile decides where the endpoints come from, and makes the snapshot.
+func (c *Cluster) compile() *snapshot {
+	config := c.config
+	if config == nil {
+		config = new(Config)
+	}
+	without := func(err error) *snapshot {
+		c.generation++
+		if err != ErrConnecting {
+			err = fmt.Errorf("cluster %q: %w", c.name, err)
+		}
+		return &snapshot{config: config, err: err}
+	}
+	if c.failure != nil {
+		return without(c.failure)
+	}
+	if c.config == nil {
+		return without(ErrConnecting)
+	}
+
+	assignment := c.assigned
+	switch config.Discovery {
+	case DiscoverStatic:
+		assignment = config.Static
+		if assignment == nil {
+			assignment = new(Assignment)
+		}
+	case DiscoverStrictDNS, DiscoverLogicalDNS:
+		var err error
+		if assignment, err = c.names.assignment(config); err != nil {
+			return without(err)
+		}
+	}
+	if assignment == nil {
+		return without(ErrConnecting)
+	}
+
+	s, duplicates, outOfRange := c.newSnapshot(config, assignment)
+	c.warn(duplicates, outOfRange)
+	if len(s.members) == 0 {
+		s.err = fmt.Errorf("cluster %q: %w", c.name, ErrNoEndpoints)
+	}
+	if config.Discovery == DiscoverLogicalDNS {
+		s.logical = c.logical(s)
+	}
+	return s
+}
+
+// logical returns the snapshot in which all members are one endpoint: the first.
+func (c *Cluster) logical(s *snapshot) *snapshot {
+	if len(s.members) == 0 {
+		return s
+	}
+	first := s.members[0]
+	now := *first.endpoint.facts.Load()
+	one := c.one
+	if one == nil || !one.socket.secures(first.endpoint.socket) {
+		one = &Endpoint{cluster: c, socket: first.endpoint.socket}
+		c.one = one
+	}
+	one.learn(&now)
+	first.endpoint = one
+	l := *s
+	l.members = []member{first}
+	l.localities = []locality{{0, 1, s.localities[0].weight}}
+	l.priorities = []priority{{0, 1, l.localities, s.priorities[0].weighted}}
+	return &l
+}
+
+// warn tells of entries that were left out, once for each change in their number.
+func (c *Cluster) warn(duplicates, outOfRange int) {
+	var warning string
+	if duplicates > 0 {
+		warning += fmt.Sprintf("%d endpoints repeat the address of another; ", duplicates)
+	}
+	if outOfRange > 0 {
+		warning += fmt.Sprintf("%d localities have a priority above %d; ", outOfRange, maxPriority)
+	}
+	if warning != "" && warning != c.warned {
+		c.logger.Warn("ignored a part of the endpoints: "+warning[:len(warning)-2], "cluster", c.name)
+	}
+	c.warned = warning
+}
+
+// View returns a new view of the cluster. It calls k.NewConn before it returns if
+// endpoints are known, and may call o.Changed.
+func (c *Cluster) View(k Connector, o ViewOptions) *View {
+	v := newView(c, k, o)
+	c.mu.Lock()
+	s := c.snapshot
+	if c.closed {
+		v.closed = true
+	} else {
+		c.views[v] = struct{}{}
+	}
+	c.mu.Unlock()
+	v.start(s)
+	return v
+}
+
+// forget stops telling v of changes.
+func (c *Cluster) forget(v *View) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.views, v)
+}

@@ -1,0 +1,156 @@
+package balancer
+
+import (
+	"fmt"
+	"math"
+)
+
+// newPicker composes the picker's tree: priorities, localities, policy.
+func (r *round) newPicker() *picker {
+	s := r.built
+	r.shared = true
+	p := &picker{snapshot: s, links: r.links, groups: r.groups, drops: s.drops, state: TransientFailure, err: s.err}
+	if s.err != nil {
+		if s.err == ErrConnecting {
+			p.state = Connecting
+		}
+		return p
+	}
+	p.anything = r.options.OnDemand && s.config.PanicThreshold > 0
+	p.root = r.root(r.View.usable)
+	if p.root == nil && p.anything {
+		p.root = r.root(func(*Link) bool { return true })
+	}
+	if p.root != nil {
+		p.state = Ready
+		return p
+	}
+	p.state, p.err = r.why()
+	return p
+}
+
+// root chooses among the groups by their load. Where none that has load has a link,
+// the first group that has one takes all.
+func (r *round) root(usable func(*Link) bool) chooser {
+	var choosers []chooser
+	var weights []uint32
+	for i := range r.groups {
+		if g := &r.groups[i]; g.load > 0 {
+			if c := r.chooser(g, usable); c != nil {
+				choosers = append(choosers, c)
+				weights = append(weights, g.load)
+			}
+		}
+	}
+	for i := range r.groups {
+		if g := &r.groups[i]; g.load == 0 && len(choosers) == 0 {
+			if c := r.chooser(g, usable); c != nil {
+				return c
+			}
+		}
+	}
+	return newSplit(choosers, weights)
+}
+
+// chooser chooses among the usable links of a group, nil if there is none.
+func (r *round) chooser(g *group, usable func(*Link) bool) chooser {
+	var choosers []chooser
+	var weights []uint64
+	policy := r.policy()
+	r.buckets(g, func(l *locality, t *tally) {
+		if links := r.collect(g, l, usable); len(links) > 0 {
+			choosers = append(choosers, newChooser(policy, links, r.View.weights))
+			weights = append(weights, localityWeight(l.weight, t, g.of, r.built.overprovisioning))
+		}
+	})
+	return newSplit(choosers, fit(weights))
+}
+
+// buckets calls f for the parts of a group that have a policy of their own: its
+// localities where they are weighted, else all of it.
+func (r *round) buckets(g *group, f func(*locality, *tally)) {
+	if !r.weighted(g.priority) {
+		f(&locality{from: g.priority.from, to: g.priority.to, weight: 1}, &tally{})
+		return
+	}
+	// The localities of all priorities lie in one list, as their members do.
+	at := 0
+	for r.built.localities[at].from != g.priority.from {
+		at++
+	}
+	for i := range g.priority.localities {
+		if l := &g.priority.localities[i]; l.weight > 0 {
+			f(l, &r.localities[at+i])
+		}
+	}
+}
+
+// collect returns a group's links within a run of members, those that are usable
+// unless usable is nil, and leaves their weights in View.weights.
+func (r *round) collect(g *group, l *locality, usable func(*Link) bool) []*Link {
+	links := make([]*Link, 0, l.to-l.from)
+	r.View.weights = r.View.weights[:0]
+	for k := l.from; k < l.to; k++ {
+		m, link := r.built.members[k], r.links[k]
+		if link == nil || m.health.class()&g.of == 0 || usable != nil && !usable(link) {
+			continue
+		}
+		links = append(links, link)
+		r.View.weights = append(r.View.weights, m.weight)
+	}
+	return links
+}
+
+// localityWeight is a locality's weight lowered by what of it is not available
+// (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/locality_weight),
+// in thousandths.
+func localityWeight(weight uint32, t *tally, of classes, overprovisioning uint64) uint64 {
+	if t.total == 0 {
+		return uint64(weight) * 1000
+	}
+	available := overprovisioning * 10 * uint64(t.available(of)) / uint64(t.total)
+	return max(1, uint64(weight)*min(1000, available))
+}
+
+// fit scales weights down to what a schedule takes, none of them to zero.
+func fit(weights []uint64) []uint32 {
+	var greatest uint64
+	for _, w := range weights {
+		greatest = max(greatest, w)
+	}
+	divisor := greatest/math.MaxUint32 + 1
+	fitted := make([]uint32, len(weights))
+	for i, w := range weights {
+		fitted[i] = uint32(max(1, w/divisor))
+	}
+	return fitted
+}
+
+// why says why there is nothing to pick.
+func (r *round) why() (State, error) {
+	var last error
+	wanted := false
+	for i := range r.groups {
+		g := &r.groups[i]
+		if !r.wants(g) {
+			continue
+		}
+		for k := g.priority.from; k < g.priority.to; k++ {
+			l := r.links[k]
+			if l == nil || r.built.members[k].health.class()&g.of == 0 {
+				continue
+			}
+			wanted = true
+			if State(l.state.Load()) != TransientFailure {
+				return Connecting, ErrConnecting
+			}
+			if last == nil {
+				last = l.Err()
+			}
+		}
+	}
+	if !wanted {
+		return TransientFailure, fmt.Errorf("cluster %q: %w that are healthy", r.cluster.name, ErrNoEndpoints)
+	}
+	return TransientFailure, &UnreachableError{r.cluster.name, last}
+}

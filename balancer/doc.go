@@ -1,0 +1,28 @@
+// Package balancer keeps the clusters of a mesh and picks an endpoint for each
+// call, in the same way for gRPC and HTTP.
+//
+// A [Cluster] is a named set of endpoints with one policy. It is told its [Config]
+// and, where endpoints come from EDS, its [Assignment]; it resolves DNS names
+// itself. An [Endpoint] is one address with what was learned about it, such as the
+// calls in flight, and stays the same across updates. A [View] is one consumer's
+// picture of a cluster, a gRPC channel's or an HTTP client's: it has a [Link] to
+// each endpoint, made by the protocol's [Connector], follows which of them work,
+// and picks.
+//
+//	Config, Assignment, DNS answers ──> Cluster ──snapshot──> View ──picker──> Pick
+//	                                                 Conn ──state──┘
+//
+// # Picking
+//
+// A pick chooses a priority, then a locality where localities are weighted, then an
+// endpoint by the cluster's policy. Load goes to the first priority as long as
+// enough of it is available and spills to the next in proportion to what is missing
+// (Envoy's priority levels, overprovisioning factor and degraded endpoints). An
+// endpoint is available unless its source calls it unhealthy or its connection
+// fails. When fewer are available than the panic threshold and no other priority
+// can stand in, health is ignored. However the shares fall, a call does not fail
+// while there is an endpoint it may go to.
+//
+// The picker is an immutable tree behind an atomic pointer: a pick takes no lock and
+// allocates nothing. Every update makes a new one; a burst of updates makes one.
+package balancer

@@ -1,0 +1,165 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Link is one view's connection to one endpoint. It is what a pick returns.
+type Link struct {
+	endpoint *Endpoint
+	conn     Conn
+	view     *View
+	rank     uint32 // random and lasting: pick_first's shuffled order
+
+	// What picking goes by, a State. Unlike reported, TransientFailure lasts: until
+	// Ready where links connect by themselves (gRFC A62), else until retryAt.
+	state    atomic.Int32
+	reported atomic.Int32 // the State that the Conn reported last
+	asked    atomic.Bool  // Connect was called and no report has come since
+	// Since when the link could have been Ready and is not, and when
+	// TransientFailure ends where links connect on demand; Unix nanoseconds.
+	waitingSince, retryAt atomic.Int64
+
+	mu       sync.Mutex // serializes reports
+	err      error      // of the last TransientFailure
+	failures int        // in a row
+	closed   bool
+
+	// Owned by the view's rebuild.
+	generation  uint64    // of the newest snapshot that has it
+	unusedSince time.Time // zero while its priority is in use
+}
+
+// Outcome is what became of an attempt that was sent over a Link.
+type Outcome struct {
+	// Err is why no answer came: the connection failed, a deadline passed, the
+	// caller gave up. Nil when an answer came, whatever it said.
+	Err error
+	// Code is what the answer said: the gRPC status code for gRPC, the status code
+	// for HTTP. Meaningless if Err is set.
+	Code int
+	// Latency is the time from sending to the answer's first byte. Zero means that
+	// nobody measured it.
+	Latency time.Duration
+}
+
+// Endpoint returns the endpoint that the link leads to.
+func (l *Link) Endpoint() *Endpoint { return l.endpoint }
+
+// Conn returns what the view's Connector made for the endpoint.
+func (l *Link) Conn() Conn { return l.conn }
+
+// State returns the state that the Conn reported last.
+func (l *Link) State() State { return State(l.reported.Load()) }
+
+// Err returns the error of the last TransientFailure, nil if there was none since
+// the link was Ready.
+func (l *Link) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Done says what became of the attempt. It must be called exactly once for each
+// Pick that returned the link, whether or not anything was sent, and may be called
+// after the endpoint has gone and the view was closed.
+func (l *Link) Done(o Outcome) {
+	l.endpoint.active.Add(-1)
+}
+
+func newLink(v *View, e *Endpoint) *Link {
+	l := &Link{endpoint: e, view: v, rank: rand.Uint32()}
+	l.conn = v.connector.NewConn(e, l.report)
+	return l
+}
+
+// report takes a state from the Conn.
+func (l *Link) report(s State, err error) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	before := State(l.state.Load())
+	after := before
+	l.asked.Store(false)
+	l.reported.Store(int32(s))
+	switch s {
+	case Ready:
+		after = Ready
+		l.err, l.failures = nil, 0
+		l.waitingSince.Store(0)
+	case TransientFailure:
+		after = TransientFailure
+		l.err = err
+		if before != TransientFailure {
+			// Calls that fail together tell of one failure, not of many.
+			l.failures++
+			l.retryAt.Store(time.Now().Add(retryBackoff.delay(l.failures)).UnixNano())
+		}
+	default:
+		if before != TransientFailure {
+			after = s
+		}
+	}
+	if before == Ready && after != Ready {
+		l.waitingSince.Store(time.Now().UnixNano())
+	}
+	l.state.Store(int32(after))
+	l.mu.Unlock()
+
+	// A view on demand picks links in all states but one: whether they have a
+	// connection just now is no news to it.
+	if !l.view.options.OnDemand || (before == TransientFailure) != (after == TransientFailure) {
+		l.view.wake(nil)
+	}
+}
+
+// connect asks an idle Conn to connect.
+func (l *Link) connect(now time.Time) {
+	if State(l.reported.Load()) != Idle || l.asked.Swap(true) {
+		return
+	}
+	if State(l.state.Load()) != Ready {
+		l.waitingSince.CompareAndSwap(0, now.UnixNano())
+	}
+	l.conn.Connect()
+}
+
+// expire ends a TransientFailure whose time has come, and else returns how long it
+// still lasts.
+func (l *Link) expire(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if State(l.state.Load()) != TransientFailure {
+		return 0
+	}
+	if left := l.retryAt.Load() - now.UnixNano(); left > 0 {
+		return time.Duration(left)
+	}
+	l.state.Store(int32(Idle))
+	return 0
+}
+
+// rearm gives an idle link that was not needed for a while a new chance, and reports
+// whether it did: nothing is known of the endpoint by now.
+func (l *Link) rearm() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.State() != Idle {
+		return false
+	}
+	l.state.Store(int32(Idle))
+	l.waitingSince.Store(0)
+	return true
+}
+
+func (l *Link) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.conn.Close()
+}

@@ -1,0 +1,74 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"github.com/weft-mesh/weft/internal/weighted"
+)
+
+// picker answers picks for one state of a view. It is immutable.
+type picker struct {
+	snapshot *snapshot
+	links    []*Link // of the snapshot's members; nil where there is none
+	groups   []group // in the order in which one stands in for another
+	drops    *dropper
+
+	root  chooser // nil when there is nothing to pick
+	state State
+	err   error // why there is nothing to pick
+
+	// anything allows links in TransientFailure once no other is left.
+	anything bool
+}
+
+// group is the endpoints of some classes in one priority.
+type group struct {
+	priority *priority
+	of       classes
+	load     uint32 // percent
+}
+
+// split chooses among choosers by weight: among priorities, or among localities.
+type split struct {
+	choosers []chooser
+	schedule *weighted.Schedule
+}
+
+func newSplit(choosers []chooser, weights []uint32) chooser {
+	switch len(choosers) {
+	case 0:
+		return nil
+	case 1:
+		return choosers[0]
+	}
+	return &split{choosers, weighted.New(weights)}
+}
+
+func (s *split) choose() *Link { return s.choosers[s.schedule.Next()].choose() }
+
+// elsewhere looks for a link when what the policy chose could not be had: the first
+// group in which there is one.
+func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
+	for _, any := range [2]bool{false, true} {
+		if any && !p.anything {
+			break
+		}
+		for i := range p.groups {
+			g := &p.groups[i]
+			n := g.priority.to - g.priority.from
+			start := rand.IntN(n)
+			for k := range n {
+				at := g.priority.from + (start+k)%n
+				l := p.links[at]
+				if l == nil || p.snapshot.members[at].health.class()&g.of == 0 {
+					continue
+				}
+				if (any || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {
+					return l
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package balancer
+
+import "slices"
+
+// maxPriority is the greatest priority that envoy.config.endpoint.v3.LocalityLbEndpoints allows.
+const maxPriority = 127
+
+// snapshot is everything a cluster knows at one moment, in the form that views work
+// on. It is immutable.
+type snapshot struct {
+	config *Config
+	// err is why there are no members: ErrConnecting while they are awaited.
+	err error
+
+	// members lists the endpoints by priority and, within it, by locality. The same
+	// endpoint is never in it twice.
+	members    []member
+	localities []locality
+	priorities []priority
+
+	overprovisioning uint64 // percent
+	drops            *dropper
+
+	// logical stands in for this snapshot where a LOGICAL_DNS cluster is one
+	// endpoint. Nil for other clusters.
+	logical *snapshot
+}
+
+// member is an endpoint with what the snapshot says of it.
+type member struct {
+	endpoint *Endpoint
+	weight   uint32 // at least 1
+	health   Health
+}
+
+// locality is a run of members.
+type locality struct {
+	from, to int // in members
+	weight   uint32
+}
+
+// priority is a run of localities, and so of members.
+type priority struct {
+	from, to   int // in members
+	localities []locality
+	weighted   bool // a locality has weight
+}
+
+// newSnapshot makes the endpoints of the assignment those of the cluster, reusing
+// what it has. It returns how many entries of the assignment had to be left out:
+// duplicates of an address, of which the most preferred counts, and priorities out
+// of range. The caller holds c.mu.
+func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, duplicates, outOfRange int) {
+	c.generation++
+	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops)}
+	if a.Overprovisioning > 0 {
+		s.overprovisioning = uint64(a.Overprovisioning)
+	}
+
+	order := make([]*LocalityEndpoints, 0, len(a.Localities))
+	size := 0
+	for i := range a.Localities {
+		l := &a.Localities[i]
+		if l.Priority > maxPriority {
+			outOfRange++
+			continue
+		}
+		order = append(order, l)
+		size += len(l.Endpoints)
+	}
+	slices.SortStableFunc(order, func(a, b *LocalityEndpoints) int { return int(a.Priority) - int(b.Priority) })
+
+	s.members = make([]member, 0, size)
+	s.localities = make([]locality, 0, len(order))
+	var ends []int // of each priority in localities
+	for i, l := range order {
+		from := len(s.members)
+		for j := range l.Endpoints {
+			e := &l.Endpoints[j]
+			endpoint, fresh := c.endpoint(config, l, e)
+			if !fresh {
+				duplicates++
+				continue
+			}
+			s.members = append(s.members, member{endpoint, max(1, e.Weight), e.Health})
+		}
+		if len(s.members) > from {
+			s.localities = append(s.localities, locality{from, len(s.members), l.Weight})
+		}
+		last := i+1 == len(order) || order[i+1].Priority != l.Priority
+		if last && len(s.localities) > lastOf(ends) {
+			ends = append(ends, len(s.localities))
+		}
+	}
+
+	from := 0
+	for _, end := range ends {
+		localities := s.localities[from:end:end]
+		s.priorities = append(s.priorities, priority{
+			from: localities[0].from, to: localities[len(localities)-1].to,
+			localities: localities,
+			weighted:   slices.ContainsFunc(localities, func(l locality) bool { return l.weight > 0 }),
+		})
+		from = end
+	}
+	return s, duplicates, outOfRange
+}
+
+func lastOf(list []int) int {
+	if len(list) == 0 {
+		return 0
+	}
+	return list[len(list)-1]
+}

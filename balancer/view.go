@@ -1,0 +1,165 @@
+package balancer
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// View is one consumer's picture of a cluster: a Link to each endpoint it may need,
+// how they do, and the picker over them. All methods are safe for concurrent use.
+type View struct {
+	cluster   *Cluster
+	connector Connector
+	options   ViewOptions
+
+	picker atomic.Pointer[picker]
+
+	done chan struct{} // closed by Close
+
+	mu      sync.Mutex
+	newest  *snapshot
+	dirty   bool // something changed since the last rebuild began
+	running bool // a rebuild runs, or will see dirty before it ends
+	closed  bool
+	timer   *time.Timer // wakes the view when a waiting time ends
+
+	// Owned by the one rebuild that runs.
+	built      *snapshot
+	links      []*Link // of built's members
+	shared     bool    // a picker has links: copy before changing
+	byEndpoint map[*Endpoint]*Link
+	generation uint64 // counts the snapshots built
+	weights    []uint32
+}
+
+// ViewOptions says how a View's connections come about and whom it is for.
+type ViewOptions struct {
+	// OnDemand is for connections that are made when they are used (HTTP): a link
+	// may be picked in every state but TransientFailure, which ends by itself after
+	// gRPC's connection backoff of 1 s to 2 min. With all links failed they are all
+	// picked again, as plain HTTP would, unless the panic threshold is 0.
+	//
+	// Otherwise (gRPC) links are told to connect as the policy needs them, and only
+	// those that are Ready are picked.
+	OnDemand bool
+
+	// GRPC chooses gRPC's semantics where they are not Envoy's: localities have
+	// weight if the policy is a legacy one (gRFC A27), and LOGICAL_DNS is pick_first
+	// over all addresses (gRFC A37).
+	GRPC bool
+
+	// Changed is called after a new picker is in place. It runs in a goroutine of
+	// the View with no lock held, never twice at a time, and not after Close but for
+	// a call that has begun. It may be called before Cluster.View has returned. May
+	// be nil.
+	Changed func()
+}
+
+// PickInfo is what a pick should heed.
+type PickInfo struct {
+	// Exclude are endpoints not to pick: those that the call has tried. A pick with
+	// any is a further attempt of a call, to which policy's drops do not apply again.
+	Exclude []*Endpoint
+}
+
+func newView(c *Cluster, k Connector, o ViewOptions) *View {
+	v := &View{
+		cluster: c, connector: k, options: o,
+		done:       make(chan struct{}),
+		running:    true,
+		byEndpoint: map[*Endpoint]*Link{},
+	}
+	v.picker.Store(&picker{snapshot: new(snapshot), state: Connecting, err: ErrConnecting})
+	return v
+}
+
+// Cluster returns the cluster that v is a view of.
+func (v *View) Cluster() *Cluster { return v.cluster }
+
+// Pick chooses a link by the cluster's policy and counts a call in flight at its
+// endpoint; Link.Done must follow. Without a link it returns ErrConnecting,
+// ErrNoEndpoints, ErrExcluded, ErrDropped, an *UnreachableError, or the error that
+// the cluster failed with, in each case perhaps wrapped.
+//
+// It does not block, lock or allocate.
+func (v *View) Pick(info PickInfo) (*Link, error) {
+	p := v.picker.Load()
+	if p.root == nil {
+		return nil, p.err
+	}
+	if p.drops != nil && len(info.Exclude) == 0 {
+		if err := p.drops.drop(); err != nil {
+			return nil, err
+		}
+	}
+	l := p.root.choose()
+	if !v.usable(l) || len(info.Exclude) > 0 && slices.Contains(info.Exclude, l.endpoint) {
+		var err error
+		if l, err = v.pickAgain(p, info); err != nil {
+			return nil, err
+		}
+	}
+	l.endpoint.active.Add(1)
+	return l, nil
+}
+
+// pickAgain is the rest of a pick whose first choice is excluded, or not usable any
+// more and not yet out of the picker.
+func (v *View) pickAgain(p *picker, info PickInfo) (*Link, error) {
+	// The policy goes first, so that no single neighbour takes all of the calls.
+	for range 3 {
+		if l := p.root.choose(); v.usable(l) && !slices.Contains(info.Exclude, l.endpoint) {
+			return l, nil
+		}
+	}
+	if l := p.elsewhere(v, info.Exclude); l != nil {
+		return l, nil
+	}
+	switch {
+	case len(info.Exclude) > 0:
+		return nil, ErrExcluded
+	case v.options.OnDemand:
+		return nil, &UnreachableError{v.cluster.name, p.root.choose().Err()}
+	}
+	return nil, ErrConnecting // the report that made it unusable has a new picker made
+}
+
+func (v *View) usable(l *Link) bool {
+	if s := State(l.state.Load()); v.options.OnDemand {
+		return s != TransientFailure
+	} else {
+		return s == Ready
+	}
+}
+
+// State returns the state of the links taken together, and the error that picks fail
+// with unless it is Ready. It is Ready when there is something to pick,
+// TransientFailure when there will not be unless something changes, and else
+// Connecting.
+func (v *View) State() (State, error) {
+	p := v.picker.Load()
+	return p.state, p.err
+}
+
+// Close closes the links. Picks still work on what the view knew last. It does not
+// wait for a rebuild that runs, which then closes the links in its stead.
+func (v *View) Close() {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		return
+	}
+	v.closed = true
+	running := v.running
+	if v.timer != nil {
+		v.timer.Stop()
+	}
+	v.mu.Unlock()
+	close(v.done)
+	v.cluster.forget(v)
+	if !running {
+		v.closeLinks()
+	}
+}
