@@ -1,0 +1,59 @@
+package grpclb
+
+import (
+	"errors"
+
+	gbalancer "google.golang.org/grpc/balancer"
+
+	"github.com/weft-mesh/weft/balancer"
+)
+
+// CallKey finds the [Call] in a call's context.
+type CallKey struct{}
+
+// Call is a call on its way through a channel. The mesh's interceptors put one
+// into the context of every call; its methods are called by one goroutine at a time.
+type Call interface {
+	// Cluster is the cluster that the call was routed to.
+	Cluster() *balancer.Cluster
+	// Reroute routes the call by the newest table, because the channel no longer
+	// knows its cluster. The error ends the call.
+	Reroute() error
+	// Pick chooses an endpoint from a view of the call's cluster, releasing one
+	// chosen before: grpc picks again when a connection is lost under it.
+	// The call reports the outcome itself, when it ends.
+	Pick(*balancer.View) (*balancer.Link, error)
+}
+
+// picker is immutable; the views that it holds are not, and answer for themselves.
+type picker struct {
+	views map[*balancer.Cluster]*balancer.View
+}
+
+func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
+	call, ok := info.Ctx.Value(CallKey{}).(Call)
+	if !ok {
+		return gbalancer.PickResult{}, errNotRouted
+	}
+	view := p.views[call.Cluster()]
+	if view == nil {
+		if err := call.Reroute(); err != nil {
+			return gbalancer.PickResult{}, err
+		}
+		if view = p.views[call.Cluster()]; view == nil {
+			// The channel has not heard of the newest table yet; its news brings a
+			// new picker.
+			return gbalancer.PickResult{}, gbalancer.ErrNoSubConnAvailable
+		}
+	}
+	link, err := call.Pick(view)
+	if err != nil {
+		if errors.Is(err, balancer.ErrConnecting) {
+			return gbalancer.PickResult{}, gbalancer.ErrNoSubConnAvailable
+		}
+		return gbalancer.PickResult{}, err
+	}
+	return gbalancer.PickResult{SubConn: link.Conn().(*subConn).sc}, nil
+}
+
+var errNotRouted = errors.New("weft: the call passed no mesh interceptor, so nothing chose its cluster")

@@ -1,0 +1,77 @@
+package grpclb
+
+import (
+	gbalancer "google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/connectivity"
+	gresolver "google.golang.org/grpc/resolver"
+
+	"google.golang.org/grpc/attributes"
+
+	"github.com/weft-mesh/weft/balancer"
+)
+
+type endpointKey struct{}
+
+// Endpoint returns the endpoint that a connection with these address attributes
+// is made to, or nil: transport credentials secure the connection as its cluster
+// asks.
+func Endpoint(a *attributes.Attributes) *balancer.Endpoint {
+	e, _ := a.Value(endpointKey{}).(*balancer.Endpoint)
+	return e
+}
+
+// connector makes SubConns for a view's endpoints.
+type connector struct{ cc gbalancer.ClientConn }
+
+func (c connector) NewConn(e *balancer.Endpoint, report func(balancer.State, error)) balancer.Conn {
+	addr := gresolver.Address{
+		Addr:       e.Address(),
+		Attributes: attributes.New(endpointKey{}, e),
+	}
+	sc, err := c.cc.NewSubConn([]gresolver.Address{addr}, gbalancer.NewSubConnOptions{
+		StateListener: func(s gbalancer.SubConnState) {
+			if state, ok := fromGRPC(s.ConnectivityState); ok {
+				report(state, s.ConnectionError)
+			}
+		},
+	})
+	if err != nil {
+		// Only a channel that is closing refuses, and that closes this view too.
+		return &subConn{}
+	}
+	return &subConn{sc: sc}
+}
+
+// subConn is a view's connection to an endpoint.
+type subConn struct{ sc gbalancer.SubConn }
+
+func (s *subConn) Connect() {
+	if s.sc != nil {
+		s.sc.Connect()
+	}
+}
+
+// Close lets the calls on the connection finish: grpc drains a SubConn that is
+// shut down.
+func (s *subConn) Close() {
+	if s.sc != nil {
+		s.sc.Shutdown()
+	}
+}
+
+// fromGRPC is false for the one state that a view need not hear of: the end that
+// it asked for itself.
+func fromGRPC(s connectivity.State) (balancer.State, bool) {
+	switch s {
+	case connectivity.Idle:
+		return balancer.Idle, true
+	case connectivity.Connecting:
+		return balancer.Connecting, true
+	case connectivity.Ready:
+		return balancer.Ready, true
+	case connectivity.TransientFailure:
+		return balancer.TransientFailure, true
+	default:
+		return balancer.Idle, false
+	}
+}

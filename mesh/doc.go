@@ -1,0 +1,47 @@
+// Package mesh is the door to Weft: gRPC and net/http clients whose calls are
+// discovered, routed and balanced by policy, in the process.
+//
+// A program makes one [Mesh] and takes its clients from it:
+//
+//	m, err := mesh.New()                    // the gRPC bootstrap of the environment
+//	conn, err := m.Dial("orders")           // in place of grpc.NewClient
+//	resp, err := m.HTTPClient().Get("http://orders/cart/7")
+//
+// or, where the environment says everything, uses [Dial] and [HTTPClient] of the
+// process-wide [Default] mesh.
+//
+// # Where policy comes from
+//
+// One source, never two: an xDS control plane, named by a bootstrap
+// (GRPC_XDS_BOOTSTRAP, GRPC_XDS_BOOTSTRAP_CONFIG, [WithBootstrap],
+// [WithBootstrapFile]) or by its address ([WithServer]); or a policy file that the
+// program reads itself ([WithPolicyFile], [WithPolicy]). The same compiler and the
+// same tables stand behind all of them.
+//
+// # How a call finds its way
+//
+// The target that a call names ("orders", "orders:8080", "xds:///orders",
+// "http://orders/") is the name of a listener. Its routes choose a cluster, the
+// cluster's balancing policy an endpoint. The first call of a target waits for its
+// policy, bounded by the call's own context; later ones load one pointer.
+//
+// With weft.route_config_name_template in the bootstrap, a target is found as a
+// sidecar finds it: the virtual host of its name in the route configuration of its
+// port. Istio then needs no more than its sidecar configuration.
+//
+// # What a call sees when things change
+//
+// Policy is swapped whole, and only when the endpoints it needs have arrived. An
+// endpoint that goes away finishes the calls it has. A connection that cannot be
+// made is not a failed call while another endpoint accepts one: gRPC picks among
+// established connections, and an HTTP request whose connection failed before a
+// byte was sent goes to the next endpoint. A control plane that dies changes
+// nothing for the targets in use.
+//
+// # Security
+//
+// Policy decides, cluster by cluster, whether a connection is TLS. Where policy asks
+// for TLS that cannot be had, the call fails; it is never sent in plaintext. A
+// grpc.WithTransportCredentials given to Dial is overridden, because a dial option
+// cannot be read back; see [WithCredentials].
+package mesh

@@ -1,0 +1,21 @@
+package mesh
+
+import "github.com/weft-mesh/weft/mesh/internal/call"
+
+// The reasons for which a mesh refuses a call, for errors.Is. Under gRPC the error
+// is also a status; each line says its code.
+var (
+	// ErrNoRoute: policy has no way for the call: no such target, virtual host or
+	// route, or a route to a cluster that does not exist. UNAVAILABLE, as in gRFC A27.
+	ErrNoRoute = call.ErrNoRoute
+	// ErrNoEndpoints: the call's cluster has no endpoint. UNAVAILABLE.
+	ErrNoEndpoints = call.ErrNoEndpoints
+	// ErrUnavailable: no endpoint of the call's cluster accepts a connection; the
+	// error wraps the last connection's. UNAVAILABLE.
+	ErrUnavailable = call.ErrUnavailable
+	// ErrOverloaded: a limit or a drop policy refused the call. UNAVAILABLE.
+	ErrOverloaded = call.ErrOverloaded
+	// ErrClosed: the mesh was closed before the call began. CANCELLED, as of a
+	// closed grpc.ClientConn.
+	ErrClosed = call.ErrClosed
+)

@@ -1,0 +1,118 @@
+package mesh
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/balancer/grpclb"
+	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+// rpc is one RPC: its way through policy, and the context that carries it to the
+// picker. That it is both keeps a call at one allocation.
+type rpc struct {
+	context.Context
+	call   call.Call
+	cancel context.CancelFunc // of the deadline that policy set; nil for none
+	refuse error              // why the last pick found nothing
+}
+
+func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
+	r := &rpc{Context: ctx}
+	r.call.Target = ch.target
+	r.call.Request = resolver.Request{
+		Authority: ch.target.Name,
+		Path:      method,
+		Method:    "POST",
+		Scheme:    "http",
+		GRPC:      true,
+		Headers:   r,
+	}
+	return r
+}
+
+// begin routes the call and sets the deadline that its route asks for. After an
+// error there is nothing to end.
+func (r *rpc) begin(ctx context.Context) error {
+	if err := r.call.Begin(ctx); err != nil {
+		return err
+	}
+	if d := r.call.Timeout(); d > 0 {
+		r.Context, r.cancel = context.WithTimeout(ctx, d)
+	}
+	return nil
+}
+
+// end is called when grpc is finished with the call.
+func (r *rpc) end(err error) {
+	r.call.End(balancer.Outcome{Code: int(status.Code(err))})
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+// unary is the innermost interceptor of a channel's unary calls.
+func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	r := ch.newRPC(ctx, method)
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	err := invoke(r, method, req, reply, cc, opts...)
+	r.end(err)
+	return r.explain(err)
+}
+
+// stream is the innermost interceptor of a channel's streams.
+func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	r := ch.newRPC(ctx, method)
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	// The stream may live long after this returned; grpc tells of its end, and of
+	// one that never began.
+	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(r.end))
+	s, err := open(r, desc, cc, method, opts...)
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	return s, nil
+}
+
+// explain puts the mesh's own error in place of the status that grpc made of it.
+func (r *rpc) explain(err error) error {
+	if err != nil && r.refuse != nil && status.Code(err) == codes.Unavailable {
+		return r.call.Refused(r.refuse)
+	}
+	return err
+}
+
+// Value makes the RPC findable in its context.
+func (r *rpc) Value(key any) any {
+	if _, ok := key.(grpclb.CallKey); ok {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+// Values returns the call's metadata of a name, for header matchers.
+func (r *rpc) Values(n *resolver.HeaderName) []string {
+	return metadata.ValueFromOutgoingContext(r.Context, n.Lower)
+}
+
+// The methods below are those of grpclb.Call.
+
+func (r *rpc) Cluster() *balancer.Cluster { return r.call.Cluster }
+
+func (r *rpc) Reroute() error { return r.call.Route(r.Context) }
+
+func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
+	link, err := r.call.Pick(v, balancer.PickInfo{})
+	r.refuse = err
+	return link, err
+}

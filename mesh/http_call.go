@@ -1,0 +1,163 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+// exchange is one HTTP request's way through policy, and then the body of its
+// response: that it is both keeps a request at one allocation.
+type exchange struct {
+	io.ReadCloser // the response's body, once there is one
+	call          call.Call
+	cancel        context.CancelFunc   // of the deadline that policy set; nil for none
+	tried         []*balancer.Endpoint // that accepted no connection
+	conn          *endpointConn        // of the last attempt
+	status        int
+	ended         atomic.Bool // a body may be closed while it is read
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	x := &exchange{}
+	if err := x.begin(t, req); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := x.send(t, req)
+	if err != nil {
+		x.end(balancer.Outcome{Err: err})
+		return nil, err
+	}
+	return x.finish(req, resp), nil
+}
+
+// send sends the request to one endpoint after another until a connection takes it.
+func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error) {
+	view := t.view(x.call.Cluster)
+	out := req
+	if d := x.call.Timeout(); d > 0 {
+		var ctx context.Context
+		ctx, x.cancel = context.WithTimeout(req.Context(), d)
+		out = req.WithContext(ctx)
+	}
+	if needsGuard(out) {
+		out = guard(out)
+	}
+	var failed error // why the last attempt made no connection
+	for {
+		link, err := x.call.Pick(view, balancer.PickInfo{Exclude: x.tried})
+		if err != nil {
+			closeBody(out)
+			if failed != nil {
+				err = failed
+			}
+			return nil, x.call.Refused(err)
+		}
+		x.conn = link.Conn().(*endpointConn)
+		resp, err := x.conn.transport.RoundTrip(out)
+		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
+			commit(out)
+			return resp, err
+		}
+		failed = err
+		x.tried = append(x.tried, link.Endpoint())
+		if out, err = rewind(out); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin finds the request's target and routes it.
+func (x *exchange) begin(t *transport, req *http.Request) error {
+	if req.URL == nil {
+		return errors.New("weft: the request has no URL")
+	}
+	authority := req.Host
+	if authority == "" {
+		authority = req.URL.Host
+	}
+	target, err := t.mesh.httpTarget(req.URL, authority)
+	if err != nil {
+		return err
+	}
+	method := req.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	path := req.URL.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	x.call.Target = target
+	x.call.Request = resolver.Request{
+		Authority: authority,
+		Path:      path,
+		RawQuery:  req.URL.RawQuery,
+		Method:    method,
+		Scheme:    req.URL.Scheme,
+		Headers:   headers(req.Header),
+	}
+	return x.call.Begin(req.Context())
+}
+
+// headers shows a request's header to header matchers.
+type headers http.Header
+
+func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical] }
+
+// finish arranges for the end of a response to be noticed.
+func (x *exchange) finish(req *http.Request, resp *http.Response) *http.Response {
+	resp.Request = req // not the copy that was sent
+	_, upgraded := resp.Body.(io.Writer)
+	if upgraded || resp.Body == http.NoBody {
+		// An upgraded connection is the caller's from here on; and its type must show.
+		x.end(balancer.Outcome{Code: resp.StatusCode})
+		return resp
+	}
+	x.status = resp.StatusCode
+	x.ReadCloser = resp.Body
+	resp.Body = x
+	return resp
+}
+
+// Read reads the response's body and notices its end.
+func (x *exchange) Read(p []byte) (int, error) {
+	n, err := x.ReadCloser.Read(p)
+	if err != nil {
+		o := balancer.Outcome{Code: x.status}
+		if err != io.EOF {
+			o.Err = err
+		}
+		x.end(o)
+	}
+	return n, err
+}
+
+// Close closes the response's body.
+func (x *exchange) Close() error {
+	err := x.ReadCloser.Close()
+	x.end(balancer.Outcome{Code: x.status})
+	return err
+}
+
+// end reports the outcome, once, and stops the deadline.
+func (x *exchange) end(o balancer.Outcome) {
+	if x.ended.Swap(true) {
+		return
+	}
+	x.call.End(o)
+	if x.conn != nil {
+		x.conn.released()
+	}
+	if x.cancel != nil {
+		x.cancel()
+	}
+}

@@ -1,0 +1,116 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+// Call is one call's way through policy. The adapter sets Target and Request, and
+// uses the call from one goroutine at a time.
+type Call struct {
+	Target  *Target
+	Request resolver.Request
+
+	// Cluster is where the call goes; set by Route.
+	Cluster *balancer.Cluster
+
+	route *resolver.Route
+	link  *balancer.Link // of the attempt under way
+}
+
+// Begin routes the call. The error is an *[Error], and the call has then ended;
+// else End ends it.
+func (c *Call) Begin(ctx context.Context) error {
+	if !c.Target.Gate.enter() {
+		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
+	}
+	if err := c.Route(ctx); err != nil {
+		c.Target.Gate.leave()
+		return err
+	}
+	return nil
+}
+
+// Route finds the route and cluster of the call by the target's newest table, and
+// waits for the first one within ctx. The error is an *[Error].
+func (c *Call) Route(ctx context.Context) error {
+	table := c.Target.Table()
+	if table == nil {
+		var err error
+		if table, err = c.Target.await(ctx); err != nil {
+			return err
+		}
+	}
+	route, err := table.Route(&c.Request)
+	if err != nil {
+		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
+	}
+	c.route = route
+	if c.Cluster, err = route.PickCluster(); err != nil {
+		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
+	}
+	return nil
+}
+
+// Timeout is how long the routed call may take by policy; zero for no limit. For
+// gRPC it is what gRFC A31 makes of the route, for HTTP the shorter of Envoy's route
+// timeout and stream duration.
+func (c *Call) Timeout() time.Duration {
+	r := c.route
+	switch {
+	case c.Request.GRPC:
+		return r.GRPCTimeout
+	case r.Timeout == 0 || r.MaxStreamDuration != 0 && r.MaxStreamDuration < r.Timeout:
+		return r.MaxStreamDuration
+	default:
+		return r.Timeout
+	}
+}
+
+// Pick begins an attempt: it chooses an endpoint of a view of the call's cluster.
+// An attempt under way is ended first, as one of which nothing was learned. The
+// error is the balancer's; Refused makes it one to return.
+func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
+	c.Done(balancer.Outcome{})
+	link, err := v.Pick(info)
+	if err != nil {
+		return nil, err
+	}
+	c.link = link
+	return link, nil
+}
+
+// End ends the call, and with it the attempt under way, which had this outcome.
+func (c *Call) End(o balancer.Outcome) {
+	c.Done(o)
+	c.Target.Gate.leave()
+}
+
+// Done ends the attempt under way, if any, with its outcome.
+func (c *Call) Done(o balancer.Outcome) {
+	if link := c.link; link != nil {
+		c.link = nil
+		link.Done(o)
+	}
+}
+
+// Refused explains why no endpoint was picked.
+func (c *Call) Refused(err error) error {
+	kind := ErrUnavailable
+	switch {
+	case errors.As(err, new(*Error)): // from Route, under way to a pick
+		return err
+	case errors.Is(err, balancer.ErrNoEndpoints):
+		kind = ErrNoEndpoints
+	case errors.Is(err, balancer.ErrDropped):
+		kind = ErrOverloaded
+	}
+	return c.Target.refuse(kind, codes.Unavailable, fmt.Errorf("cluster %q: %w", c.Cluster.Name(), err))
+}

@@ -1,0 +1,157 @@
+package mesh
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/weft-mesh/weft/resolver"
+	"github.com/weft-mesh/weft/resolver/xds"
+	"github.com/weft-mesh/weft/resolver/xds/bootstrap"
+	"github.com/weft-mesh/weft/resolver/xds/grpctransport"
+	"github.com/weft-mesh/weft/security"
+)
+
+// WithBootstrap takes policy from the control plane that a bootstrap names: gRPC's
+// JSON (gRFC A27) with Weft's additions, see package resolver/xds/bootstrap.
+func WithBootstrap(json []byte) Option {
+	return from("WithBootstrap", func(o *options) (*source, error) {
+		config, err := bootstrap.Parse(json)
+		if err != nil {
+			return nil, err
+		}
+		return openXDS(o, config)
+	})
+}
+
+// WithBootstrapFile takes policy from the control plane that the bootstrap in a file
+// names.
+func WithBootstrapFile(path string) Option {
+	return from("WithBootstrapFile", func(o *options) (*source, error) {
+		config, err := bootstrap.FromFile(path)
+		if err != nil {
+			return nil, err
+		}
+		return openXDS(o, config)
+	})
+}
+
+// openEnvironment is the source of a mesh whose options name none.
+func openEnvironment(o *options) (*source, error) {
+	config, err := bootstrap.FromEnv()
+	if errors.Is(err, bootstrap.ErrNotSet) {
+		return nil, fmt.Errorf("no source of policy: set %s or %s, or use WithServer, WithPolicyFile, WithBootstrap", bootstrap.EnvFile, bootstrap.EnvInline)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return openXDS(o, config)
+}
+
+// WithServer takes policy from the control plane at addr ("host:port"), by TLS and
+// trusting the system's authorities unless an option says otherwise. It is the
+// common case of a bootstrap, with the node id HOSTNAME~PID.
+func WithServer(addr string, opts ...ServerOption) Option {
+	return from("WithServer", func(o *options) (*source, error) {
+		creds := ServerOption{channel: xds.CredsTLS}
+		for _, opt := range opts {
+			creds = opt
+		}
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown"
+		}
+		type object map[string]any
+		data, err := json.Marshal(object{
+			"xds_servers": []object{{
+				"server_uri":    addr,
+				"channel_creds": []object{{"type": creds.channel, "config": creds.files}},
+			}},
+			"node": object{"id": fmt.Sprintf("%s~%d", host, os.Getpid())},
+		})
+		if err != nil {
+			return nil, err
+		}
+		config, err := bootstrap.Parse(data)
+		if err != nil {
+			return nil, err
+		}
+		return openXDS(o, config)
+	})
+}
+
+// ServerOption says how a connection of [WithServer] is secured.
+type ServerOption struct {
+	channel string
+	files   map[string]string
+}
+
+// Plaintext does not secure the connection: whoever can reach the wire can say where
+// calls go.
+func Plaintext() ServerOption { return ServerOption{channel: xds.CredsInsecure} }
+
+// TLSFiles secures the connection by TLS. ca is a PEM file with the authorities to
+// trust; certificate and key, both or neither, are PEM files with the identity to
+// present (gRFC A65). They are read again as they change.
+func TLSFiles(ca, certificate, key string) ServerOption {
+	files := map[string]string{}
+	for field, path := range map[string]string{
+		"ca_certificate_file": ca, "certificate_file": certificate, "private_key_file": key,
+	} {
+		if path != "" {
+			files[field] = path
+		}
+	}
+	return ServerOption{channel: xds.CredsTLS, files: files}
+}
+
+// openXDS makes the source that a bootstrap describes. Nothing connects yet.
+func openXDS(o *options, config *bootstrap.Config) (*source, error) {
+	providers, err := security.NewProviders(config.CertificateProviders, o.logger)
+	if err != nil {
+		return nil, err
+	}
+	c := config.Client()
+	c.Types = resolver.Types(resolver.TypesConfig{Warnings: resolver.NewWarnings(o.logger), Providers: providers})
+	c.Transport = grpctransport.Builder{Logger: o.logger}
+	c.Logger = o.logger
+	client, err := xds.New(c)
+	if err != nil {
+		return nil, errors.Join(err, providers.Close())
+	}
+	n := names{listener: config.ClientListener}
+	if config.RouteConfigTemplate != "" {
+		n.routeConfig = func(host, port string) string {
+			name, _ := config.RouteConfig(host, port)
+			return name
+		}
+	}
+	return &source{
+		resources: client,
+		names:     n,
+		status:    func() string { return troubles(client.ServerStatus()) },
+		close: func() {
+			client.Close()
+			_ = providers.Close()
+		},
+	}, nil
+}
+
+// troubles says what is wrong with the control planes, for a call that waits for one.
+func troubles(servers []xds.ServerStatus) string {
+	var said []string
+	for _, s := range servers {
+		switch since := time.Since(s.Since).Round(time.Millisecond); {
+		case !s.Connected:
+			said = append(said, fmt.Sprintf("control plane %s not reached for %v: %v",
+				s.URI, since, cmp.Or(s.LastError, errors.New("still connecting"))))
+		default:
+			said = append(said, fmt.Sprintf("control plane %s connected for %v and has not sent it", s.URI, since))
+		}
+	}
+	return strings.Join(said, "; ")
+}
