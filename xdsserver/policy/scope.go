@@ -75,12 +75,12 @@ func (s *scope) names(host string) iter.Seq[string] {
 			}
 		}
 	}
-	return chain(own, maps.Keys(s.policy.Services), subsets, maps.Keys(s.rawClusters))
+	return concat(own, maps.Keys(s.policy.Services), subsets, maps.Keys(s.rawClusters))
 }
 
 // hosts are the names that clients dial: those of services and of routes, sorted.
 func (s *scope) hosts() []string {
-	all := slices.Collect(chain(maps.Keys(s.policy.Services), maps.Keys(s.policy.Routes)))
+	all := slices.Collect(concat(maps.Keys(s.policy.Services), maps.Keys(s.policy.Routes)))
 	slices.Sort(all)
 	return slices.Compact(all)
 }

@@ -177,8 +177,8 @@ func (v *validator) resources() {
 // sortedKeys are a map's keys in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// chain is the names of several sequences.
-func chain(lists ...iter.Seq[string]) iter.Seq[string] {
+// concat is the names of several sequences.
+func concat(lists ...iter.Seq[string]) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, list := range lists {
 			for name := range list {

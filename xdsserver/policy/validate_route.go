@@ -99,7 +99,7 @@ func (v *validator) match(p path, m *Match) {
 	}
 	if m.Method != "" {
 		switch {
-		case !token.MatchString(m.Method):
+		case !httpToken.MatchString(m.Method):
 			v.errorf(p.field("method"), "%q is not an HTTP method", shorten(m.Method))
 		case strings.ToUpper(m.Method) != m.Method:
 			v.errorf(p.field("method"), "%q is not an HTTP method: methods are upper case", shorten(m.Method)).Suggestion = strings.ToUpper(m.Method)
@@ -142,14 +142,14 @@ func (v *validator) path(p path, m *PathMatch) {
 	}
 }
 
-// token is the syntax of methods and header names (RFC 9110, section 5.6.2).
-var token = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+// httpToken is the syntax of methods and header names (RFC 9110, section 5.6.2).
+var httpToken = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // pseudoHeaders are what HTTP/2 carries beside the headers, and Envoy matches like them.
 var pseudoHeaders = []string{":authority", ":method", ":path", ":scheme"}
 
 func (v *validator) header(p path, name string, h *HeaderMatch) {
-	if !token.MatchString(name) && !slices.Contains(pseudoHeaders, name) {
+	if !httpToken.MatchString(name) && !slices.Contains(pseudoHeaders, name) {
 		v.nameErrorf(p, "%q is not the name of a header", shorten(name))
 	}
 	v.value(p, valueMatch{h.Exact, h.Prefix, h.Suffix, h.Contains, h.Regex, h.Present, h.Range, h.IgnoreCase})

@@ -1,12 +1,156 @@
 package policy
 
-import "context"
+import (
+	"context"
+	"encoding/binary"
+	"path/filepath"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/fsnotify/fsnotify"
+)
 
 // Watch reads the policy at path, a file or a folder as in [Load], whenever its
 // content changes, and calls changed with the policy or with what is wrong with it. The
-// first call tells how things stand at the start. Watch returns when ctx is done;
-// changed is not called after that, nor by two goroutines at once.
+// first call tells how things stand at the start. Watch returns when ctx is done.
+// It calls changed itself: never twice at once, and never after it has returned.
 //
-// A content is reported once, good or bad. After an error the user of Watch keeps
-// the policy that it has.
-func Watch(ctx context.Context, path string, changed func(*Policy, error)) {}
+// A content is reported once, good or bad, however often it is written. After an
+// error the user of Watch keeps the policy that it has: the next call brings a
+// better one. Files that editors replace by renaming and folders that are swapped
+// by a symbolic link, as Kubernetes does with a ConfigMap, are followed.
+//
+// Where the system cannot notify of changes the files are read every two seconds;
+// where it can, every thirty seconds nevertheless, for the file systems that forget to (NFS).
+func Watch(ctx context.Context, path string, changed func(*Policy, error)) {
+	w := &watcher{path: path, changed: changed}
+	if notifier, err := fsnotify.NewWatcher(); err == nil {
+		defer notifier.Close()
+		w.notifier = notifier
+	}
+	w.run(ctx)
+}
+
+const (
+	// settle is how long a policy rests after a change before it is read: editors
+	// and copies write in several steps. maxSettle bounds it while changes go on.
+	settle, maxSettle = 50 * time.Millisecond, 500 * time.Millisecond
+
+	pollAlone, pollBeside = 2 * time.Second, 30 * time.Second
+)
+
+type watcher struct {
+	path    string
+	changed func(*Policy, error)
+
+	last    uint64 // the fingerprint of what was reported last
+	started bool
+
+	notifier *fsnotify.Watcher // nil where the system has none
+	chain    chain             // what leads to the policy
+	folders  map[string]bool   // that the notifier watches
+}
+
+func (w *watcher) run(ctx context.Context) {
+	var events <-chan fsnotify.Event
+	var lost <-chan error
+	interval := pollAlone
+	if w.notifier != nil {
+		events, lost = w.notifier.Events, w.notifier.Errors
+		interval = pollBeside
+	}
+	poll := time.NewTicker(interval)
+	defer poll.Stop()
+	settled := time.NewTimer(0) // the first look
+	defer settled.Stop()
+	var since time.Time // of the first change that was not looked at; zero for none
+	touched := func() {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		settled.Reset(max(0, min(settle, maxSettle-time.Since(since))))
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-events:
+			if w.concerns(event.Name) {
+				touched()
+			}
+		case <-lost:
+			touched()
+		case <-poll.C:
+			w.look(ctx)
+		case <-settled.C:
+			since = time.Time{}
+			w.look(ctx)
+		}
+	}
+}
+
+// look reads the files and reports them if they are not what they were. It asks for
+// events first, so that no change falls between.
+func (w *watcher) look(ctx context.Context) {
+	w.follow()
+	sources, err := read(w.path)
+	sum := fingerprint(sources, err)
+	if ctx.Err() != nil || w.started && sum == w.last {
+		return
+	}
+	w.started, w.last = true, sum
+	if err != nil {
+		w.changed(nil, err)
+		return
+	}
+	w.changed(parse(sources))
+}
+
+// follow asks for the events of every folder in which a change may change the policy.
+func (w *watcher) follow() {
+	if w.notifier == nil {
+		return
+	}
+	// A link that is swapped before its folder is watched would go unnoticed: what
+	// leads to the policy has to be the same before and after.
+	const tries = 4
+	for range tries {
+		w.chain = chainTo(w.path)
+		folders := w.chain.folders()
+		for folder := range w.folders {
+			if !folders[folder] {
+				_ = w.notifier.Remove(folder) // it may have gone with the folder
+			}
+		}
+		for folder := range folders {
+			_ = w.notifier.Add(folder) // where it fails, polling remains
+		}
+		w.folders = folders
+		if chainTo(w.path).equal(w.chain) {
+			return
+		}
+	}
+}
+
+// concerns reports whether a change of the named file may change the policy.
+func (w *watcher) concerns(name string) bool {
+	return w.chain.names[name] || w.folders[name] ||
+		filepath.Dir(name) == w.chain.folder && isPolicyFile(filepath.Base(name))
+}
+
+// fingerprint is a hash of what was read, or of the reason why nothing was.
+func fingerprint(sources []source, err error) uint64 {
+	hash := xxhash.New()
+	write := func(s string) {
+		_, _ = hash.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
+		_, _ = hash.WriteString(s)
+	}
+	if err != nil {
+		write(err.Error())
+	}
+	for _, src := range sources {
+		write(src.file)
+		write(string(src.data))
+	}
+	return hash.Sum64()
+}
