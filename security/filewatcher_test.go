@@ -152,16 +152,19 @@ func TestFileWatcherKeepsTheLastGood(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(*testing.T, testca.Files)
+		log   string
 	}{
-		{"certificate without its key", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, testca.CertPEM(b)) }},
-		{"key without its certificate", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Key, testca.KeyPEM(t, b)) }},
-		{"half a certificate", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, testca.CertPEM(b)[:300]) }},
-		{"empty", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, nil) }},
-		{"removed", func(t *testing.T, f testca.Files) { os.Remove(f.Key) }},
-		{"a folder", func(t *testing.T, f testca.Files) { os.Remove(f.Cert); os.Mkdir(f.Cert, 0o700) }},
-		{"huge", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, make([]byte, 2<<20)) }},
-		{"half a root", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.CA, append(ca.PEM(), next.PEM()[:100]...)) }},
-		{"no root", func(t *testing.T, f testca.Files) { os.Remove(f.CA) }},
+		{"certificate without its key", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, testca.CertPEM(b)) }, "does not match"},
+		{"key without its certificate", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Key, testca.KeyPEM(t, b)) }, "does not match"},
+		{"half a certificate", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, testca.CertPEM(b)[:300]) }, "cut short"},
+		{"empty", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.Cert, nil) }, "no PEM block"},
+		{"removed", func(t *testing.T, f testca.Files) { os.Remove(f.Key) }, "no such file"},
+		{"a folder", func(t *testing.T, f testca.Files) { os.Remove(f.Cert); os.Mkdir(f.Cert, 0o700) }, "not a regular file"},
+		{"huge", func(t *testing.T, f testca.Files) {
+			testca.WriteFile(t, f.Cert, append(testca.CertPEM(a), bytes.Repeat([]byte("\n"), 1<<20)...))
+		}, "larger than"},
+		{"half a root", func(t *testing.T, f testca.Files) { testca.WriteFile(t, f.CA, append(ca.PEM(), next.PEM()[:100]...)) }, "1 of 2 PEM blocks"},
+		{"no root", func(t *testing.T, f testca.Files) { os.Remove(f.CA) }, "no such file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -177,8 +180,8 @@ func TestFileWatcherKeepsTheLastGood(t *testing.T) {
 				time.Sleep(time.Hour)
 				identityIs(t, w, a)
 				rootsAre(t, w, ca)
-				if n := log.count(slog.LevelWarn); n != 1 {
-					t.Errorf("%d warnings, want 1: %s", n, &log.buf)
+				if n := log.count(slog.LevelWarn); n != 1 || !strings.Contains(log.buf.String(), c.log) {
+					t.Errorf("%d warnings, want 1 about %q: %s", n, c.log, &log.buf)
 				}
 
 				os.Remove(files.Cert) // which may be a folder
