@@ -26,16 +26,25 @@ type decoder struct {
 	broken, incomplete map[path]bool
 
 	depth     int                 // of nested values
-	nodes     int                 // visited, aliases followed
+	copies    int                 // values read behind aliases
 	expanding map[*yaml.Node]bool // aliased values that are being read
+}
+
+func newDecoder() *decoder {
+	return &decoder{
+		policy:     &Policy{positions: make(positions)},
+		broken:     make(map[path]bool),
+		incomplete: make(map[path]bool),
+		expanding:  make(map[*yaml.Node]bool),
+	}
 }
 
 const (
 	// maxDepth bounds nested values. The model nests 7 deep, raw resources as deep as Envoy's.
 	maxDepth = 100
-	// maxNodes bounds the values of all files, those behind aliases counted each
-	// time: a few short lines of aliases could otherwise stand for billions.
-	maxNodes = 5_000_000
+	// maxCopies bounds the values behind aliases, counted each time: a few short
+	// lines could otherwise stand for billions.
+	maxCopies = 1_000_000
 )
 
 var (
@@ -152,10 +161,12 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 // enter follows an alias and keeps the bounds. leave is to be called when the
 // node has been read.
 func (d *decoder) enter(n *yaml.Node, p path) (target *yaml.Node, leave func(), ok bool) {
-	d.nodes++
-	if d.nodes >= maxNodes {
-		if d.nodes == maxNodes {
-			d.errorf(n, p, "the policy has more than %d values, aliases counted each time", maxNodes)
+	if len(d.expanding) > 0 {
+		d.copies++
+	}
+	if d.copies >= maxCopies {
+		if d.copies == maxCopies {
+			d.errorf(n, p, "aliases stand for more than %d values", maxCopies)
 		}
 		return nil, nil, false
 	}

@@ -96,11 +96,7 @@ func isPolicyFile(name string) bool {
 
 // parse makes one policy of the files.
 func parse(sources []source) (*Policy, error) {
-	d := &decoder{
-		policy:     &Policy{positions: make(positions)},
-		broken:     make(map[path]bool),
-		incomplete: make(map[path]bool),
-	}
+	d := newDecoder()
 	whole := true
 	for _, src := range sources {
 		d.file = src.file

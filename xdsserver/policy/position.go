@@ -24,15 +24,19 @@ type place struct{ key, value Position }
 // policy that a program built.
 type positions map[path]place
 
-// find returns the place of the part at p or, if that is not known, of the
-// nearest part around it.
+// find returns the place of the part at p or, if that is not known, the value of
+// the nearest part around it: so it is with text that stands for a mapping.
 func (ps positions) find(p path) place {
-	for {
-		if at, ok := ps[p]; ok || p == "" {
-			return at
-		}
-		p = p.parent()
+	if at, ok := ps[p]; ok {
+		return at
 	}
+	for p != "" {
+		p = p.parent()
+		if at, ok := ps[p]; ok {
+			return place{at.value, at.value}
+		}
+	}
+	return place{}
 }
 
 // path names a part of a policy: services.orders.endpoints[1].address. A name

@@ -13,7 +13,7 @@ func nearest(word string, names iter.Seq[string]) string {
 	if len(word) > 256 { // edits cost the product of the lengths
 		return ""
 	}
-	best, bestEdits := "", 1+max(1, len(word)/3)
+	best, bestEdits := "", 1+(len(word)+1)/3
 	for _, name := range slices.Sorted(names) {
 		if len(name) > 256 || max(len(name)-len(word), len(word)-len(name)) >= bestEdits {
 			continue

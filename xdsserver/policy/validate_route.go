@@ -95,7 +95,8 @@ func (v *validator) match(p path, m *Match) {
 		if name == "" {
 			v.nameErrorf(at, "the name of a query parameter is empty")
 		}
-		v.value(at, valueMatch{q.Exact, q.Prefix, q.Suffix, q.Contains, q.Regex, q.Present, nil, q.IgnoreCase})
+		v.value(at, valueMatch{q.Exact, q.Prefix, q.Suffix, q.Contains, q.Regex, q.Present, nil, q.IgnoreCase},
+			"exact, prefix, suffix, contains, regex and present")
 	}
 	if m.Method != "" {
 		switch {
@@ -152,7 +153,8 @@ func (v *validator) header(p path, name string, h *HeaderMatch) {
 	if !httpToken.MatchString(name) && !slices.Contains(pseudoHeaders, name) {
 		v.nameErrorf(p, "%q is not the name of a header", shorten(name))
 	}
-	v.value(p, valueMatch{h.Exact, h.Prefix, h.Suffix, h.Contains, h.Regex, h.Present, h.Range, h.IgnoreCase})
+	v.value(p, valueMatch{h.Exact, h.Prefix, h.Suffix, h.Contains, h.Regex, h.Present, h.Range, h.IgnoreCase},
+		"exact, prefix, suffix, contains, regex, present and range")
 	if r := h.Range; r != nil && r.Start >= r.End && !v.incomplete[p.field("range")] {
 		v.errorf(p.field("range"), "the range from %d up to, but not with, %d is empty", r.Start, r.End)
 	}
@@ -167,7 +169,7 @@ type valueMatch struct {
 	ignoreCase bool
 }
 
-func (v *validator) value(p path, m valueMatch) {
+func (v *validator) value(p path, m valueMatch, all string) {
 	var given []string
 	for _, one := range []struct {
 		name  string
@@ -191,7 +193,7 @@ func (v *validator) value(p path, m valueMatch) {
 	if m.rng != nil {
 		given = append(given, "range")
 	}
-	v.exactlyOne(p, given, "exact, prefix, suffix, contains, regex and present, or range for a header")
+	v.exactlyOne(p, given, all)
 	if m.ignoreCase && !caseless {
 		v.nameErrorf(p.field("ignoreCase"), `"ignoreCase" is for exact, prefix, suffix and contains only`)
 	}
