@@ -48,3 +48,29 @@ type HeaderName struct {
 func NewHeaderName(name string) *HeaderName {
 	return &HeaderName{Lower: strings.ToLower(name), Canonical: http.CanonicalHeaderKey(name)}
 }
+
+func (r *Request) method() string {
+	switch {
+	case r.GRPC:
+		return http.MethodPost
+	case r.Method == "":
+		return http.MethodGet
+	default:
+		return r.Method
+	}
+}
+
+// isGRPC reports whether the call is gRPC by any means: a gRPC call, or an HTTP
+// request in gRPC's form.
+func (r *Request) isGRPC() bool {
+	if r.GRPC {
+		return true
+	}
+	ct, ok := contentType.get(r)
+	rest, found := strings.CutPrefix(ct, grpcContentType)
+	return ok && found && (rest == "" || rest[0] == '+')
+}
+
+const grpcContentType = "application/grpc"
+
+var contentType = newHeaderRef("content-type")

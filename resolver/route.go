@@ -1,17 +1,19 @@
 package resolver
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/internal/weighted"
 )
 
 // Route is one route of a table: what policy says of the calls that match it
-// (envoy.config.route.v3.Route). It is immutable.
+// (envoy.config.route.v3.Route). It is immutable, but for PickCluster's turns.
 type Route struct {
 	// Name is the route's name in policy; may be empty.
 	Name string
-	// VirtualHost is the name of the virtual host it stands in.
+	// VirtualHost is the name of the virtual host that it stands in.
 	VirtualHost string
 
 	// Timeout bounds an HTTP call from the request's end to the response's end
@@ -26,6 +28,43 @@ type Route struct {
 	// grpc_timeout_header_max if policy has it, else MaxStreamDuration. Zero
 	// leaves the application's deadline alone; it never extends one.
 	GRPCTimeout time.Duration
+
+	clusters []*balancer.Cluster
+	turns    *weighted.Schedule // nil if there is one cluster
+	err      error
+	errHTTP  error
+}
+
+// bind gives a route its clusters.
+func (p *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, cluster func(name string) *balancer.Cluster) *Route {
+	r := &Route{
+		Name:              p.name,
+		VirtualHost:       h.name,
+		Timeout:           p.timeouts.timeout,
+		MaxStreamDuration: maxStreamDuration,
+	}
+	if d := p.timeouts.maxStreamDuration; d.set {
+		r.MaxStreamDuration = d.d
+	}
+	r.GRPCTimeout = r.MaxStreamDuration
+	if d := p.timeouts.grpcTimeoutHeaderMax; d.set {
+		r.GRPCTimeout = d.d
+	}
+	if p.unsupported != nil {
+		r.err = fmt.Errorf("%s: %w", r, p.unsupported)
+	}
+	if p.unsupportedHTTP != nil {
+		r.errHTTP = fmt.Errorf("%s: %w", r, p.unsupportedHTTP)
+	}
+	weights := make([]uint32, len(p.clusters))
+	r.clusters = make([]*balancer.Cluster, len(p.clusters))
+	for i, c := range p.clusters {
+		r.clusters[i], weights[i] = cluster(c.name), c.weight
+	}
+	if len(weights) > 1 {
+		r.turns = weighted.New(weights)
+	}
+	return r
 }
 
 // PickCluster returns the cluster for one call: the route's cluster, or one of
@@ -34,4 +73,20 @@ type Route struct {
 //
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
-func (r *Route) PickCluster() (*balancer.Cluster, error) { return nil, ErrUnsupported }
+func (r *Route) PickCluster() (*balancer.Cluster, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if r.turns == nil {
+		return r.clusters[0], nil
+	}
+	return r.clusters[r.turns.Next()], nil
+}
+
+// String names the route for people.
+func (r *Route) String() string {
+	if r.Name == "" {
+		return fmt.Sprintf("a route of virtual host %q", r.VirtualHost)
+	}
+	return fmt.Sprintf("route %q of virtual host %q", r.Name, r.VirtualHost)
+}

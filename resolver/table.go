@@ -1,27 +1,177 @@
 package resolver
 
-import "github.com/weft-mesh/weft/balancer"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-mesh/weft/balancer"
+)
 
 // Table is the compiled form of one target's policy: virtual hosts, routes and
 // the clusters they name. It is immutable and complete: every cluster it refers to
 // had its endpoints, or was known to fail, when the table was published.
-type Table struct{}
+type Table struct {
+	target  TargetName
+	version uint64
+	err     error
+
+	config   *routeConfig
+	hosting  hosting
+	fixed    bool         // the target says which virtual host
+	host     *virtualHost // which, if fixed; nil if there is none
+	routes   [][]*Route   // by virtual host and route; nil for hosts that fixed leaves out
+	clusters []*balancer.Cluster
+	filters  []Filter
+}
+
+// hosting is what a listener says of how authorities are matched.
+type hosting struct {
+	stripPort    bool   // any port
+	stripPortOf  string // this port
+	stripLastDot bool
+}
+
+func (h *hosting) host(authority string) string {
+	if !h.stripPort && h.stripPortOf == "" && !h.stripLastDot {
+		return authority
+	}
+	host, port := splitPort(authority)
+	withPort := authority
+	if h.stripLastDot && strings.HasSuffix(host, ".") {
+		host = host[:len(host)-1]
+		withPort = host
+		if port != "" {
+			withPort += ":" + port
+		}
+	}
+	if h.stripPort || port != "" && port == h.stripPortOf {
+		return host
+	}
+	return withPort
+}
+
+// tableSpec is what a table is made of.
+type tableSpec struct {
+	target            TargetName
+	config            *routeConfig
+	hosting           hosting
+	maxStreamDuration time.Duration
+	filters           []Filter
+}
+
+// virtualHosts returns those that the target's calls may be for.
+func (s *tableSpec) virtualHosts() []*virtualHost {
+	if s.target.Authority == "" {
+		return s.config.hosts
+	}
+	if h := s.config.index.find(s.hosting.host(s.target.Authority)); h != nil {
+		return []*virtualHost{h}
+	}
+	return nil
+}
+
+// clusters returns the names of the clusters that the table will refer to, sorted.
+func (s *tableSpec) clusters() []string {
+	names := make(map[string]bool)
+	for _, h := range s.virtualHosts() {
+		h.clusters(names)
+	}
+	list := make([]string, 0, len(names))
+	for name := range names {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// build returns the table.
+func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cluster) *Table {
+	t := &Table{
+		target:  s.target,
+		version: version,
+		config:  s.config,
+		hosting: s.hosting,
+		filters: s.filters,
+		fixed:   s.target.Authority != "",
+		routes:  make([][]*Route, len(s.config.hosts)),
+	}
+	for _, name := range s.clusters() {
+		t.clusters = append(t.clusters, cluster(name))
+	}
+	for _, h := range s.virtualHosts() {
+		routes := make([]*Route, len(h.routes))
+		for i, p := range h.routes {
+			routes[i] = p.bind(h, s.maxStreamDuration, cluster)
+		}
+		t.routes[h.ordinal] = routes
+		if t.fixed {
+			t.host = h
+		}
+	}
+	return t
+}
+
+// errorTable returns a table that stands for an error.
+func errorTable(target TargetName, version uint64, err error) *Table {
+	return &Table{target: target, version: version, err: err}
+}
 
 // Route returns the route for a request: the best virtual host for its
 // authority, and in it the first route that matches.
 //
 // The error is what the target's policy says of the call: [ErrNoRoute] when
-// nothing matches, or, in the table of a target whose listener or route
-// configuration does not exist, what is missing. Route allocates nothing when it
-// succeeds (unless a header that decides was sent several times) and may be called
-// from any number of goroutines.
-func (t *Table) Route(r *Request) (*Route, error) { return nil, ErrNoRoute }
+// nothing matches; [ErrUnsupported] when an HTTP request matches a route that
+// would have to change it in a way that is not supported; or, in the table of a
+// target whose listener or route configuration cannot be had, why. Route allocates
+// nothing when it succeeds, unless a header that decides was sent several times,
+// and may be called from any number of goroutines.
+func (t *Table) Route(r *Request) (*Route, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	h := t.host
+	if !t.fixed {
+		h = t.config.index.find(t.hosting.host(r.Authority))
+	}
+	if h == nil {
+		return nil, t.noHost(r)
+	}
+	i := h.index.find(r, pathOf(r, t.config.ignoreParams))
+	if i < 0 {
+		return nil, fmt.Errorf("%w in virtual host %q of route configuration %q for %s %s (target %s, table %d)",
+			ErrNoRoute, h.name, t.config.name, r.method(), r.Path, t.target, t.version)
+	}
+	route := t.routes[h.ordinal][i]
+	if route.errHTTP != nil && !r.GRPC {
+		return nil, route.errHTTP
+	}
+	return route, nil
+}
 
-// Clusters returns the clusters that the table refers to, each once, by name.
-func (t *Table) Clusters() []*balancer.Cluster { return nil }
+func (t *Table) noHost(r *Request) error {
+	authority := r.Authority
+	if t.fixed {
+		authority = t.target.Authority
+	}
+	return fmt.Errorf("%w: no virtual host of route configuration %q is for %q (target %s, table %d)",
+		ErrNoRoute, t.config.name, authority, t.target, t.version)
+}
+
+// Clusters returns the clusters that the table refers to, each once, by name. The
+// slice must not be changed.
+func (t *Table) Clusters() []*balancer.Cluster { return t.clusters }
+
+// Filters returns the listener's HTTP filters in order, less the router. The slice
+// must not be changed.
+func (t *Table) Filters() []Filter { return t.filters }
+
+// Target returns what the table is made of.
+func (t *Table) Target() TargetName { return t.target }
 
 // Version counts the tables of a target from 1.
-func (t *Table) Version() uint64 { return 0 }
+func (t *Table) Version() uint64 { return t.version }
 
 // Err is not nil when the table stands for an error: every Route returns it.
-func (t *Table) Err() error { return nil }
+func (t *Table) Err() error { return t.err }

@@ -1,6 +1,12 @@
 package resolver
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+)
 
 // TargetName says what a target's table is made of. Exactly one of Listener and
 // RouteConfig is set.
@@ -21,25 +27,119 @@ type TargetName struct {
 	Authority string
 }
 
+// String names the target for people.
+func (n TargetName) String() string {
+	s := "listener " + quote(n.Listener)
+	if n.RouteConfig != "" {
+		s = "route configuration " + quote(n.RouteConfig)
+	}
+	if n.Authority != "" && n.Authority != n.Listener {
+		s += " for " + quote(n.Authority)
+	}
+	return s
+}
+
+func quote(s string) string { return strconv.Quote(s) }
+
 // Target is a name that a program calls, and the newest table for it. All handles
 // on one name share one Target, which lives until each was released.
-type Target struct{ name TargetName }
+type Target struct {
+	name     TargetName
+	resolver *Resolver
+
+	table   atomic.Pointer[Table]
+	first   chan struct{}          // closed with the first table
+	waiting atomic.Pointer[string] // for what, if there is no table
+
+	handles int // guarded by the resolver's mu
+
+	// Owned by the resolver's goroutine.
+	released    bool
+	listener    *resource[*listener]
+	routeConfig *resource[*routeConfig]
+	published   published
+	pending     *pending // the next table, while its clusters are not ready
+	unsure      bool     // there will be another table, but it cannot be told of what
+	subscribers []*subscriber
+}
+
+// published is what the newest table was made of.
+type published struct {
+	spec  *tableSpec // nil for an error
+	err   error
+	nodes []*clusterNode
+}
+
+// pending is a table that waits for its clusters.
+type pending struct {
+	spec  *tableSpec
+	nodes []*clusterNode
+}
+
+type subscriber struct {
+	f         func(*Table)
+	cancelled atomic.Bool
+}
 
 // Name returns what the target is made of.
 func (t *Target) Name() TargetName { return t.name }
 
 // Table returns the newest table, or nil before there is one. It is one atomic load.
-func (t *Target) Table() *Table { return nil }
+func (t *Target) Table() *Table { return t.table.Load() }
 
 // Await returns the table once there is one. When ctx ends first, the error wraps
-// ctx's and says what the target is waiting for.
-func (t *Target) Await(ctx context.Context) (*Table, error) { return nil, ErrClosed }
+// ctx's cause and says what the target is waiting for.
+func (t *Target) Await(ctx context.Context) (*Table, error) {
+	if table := t.table.Load(); table != nil {
+		return table, nil
+	}
+	select {
+	case <-t.first:
+		return t.table.Load(), nil
+	case <-ctx.Done():
+		what := "its first table"
+		if w := t.waiting.Load(); w != nil {
+			what = *w
+		}
+		return nil, fmt.Errorf("%s: waiting for %s: %w", t.name, what, context.Cause(ctx))
+	case <-t.resolver.stop:
+		return nil, fmt.Errorf("%s: %w", t.name, ErrClosed)
+	}
+}
 
 // Subscribe calls f with the current table, if there is one, and with each table
 // published after it, in order. f runs on the resolver's goroutine: it must not
-// block, and must not call Close. After cancel returns, f may run once more at most.
-func (t *Target) Subscribe(f func(*Table)) (cancel func()) { return func() {} }
+// block, nor call [Resolver.Close]. After cancel returns, a call of f that is under
+// way may still go on.
+func (t *Target) Subscribe(f func(*Table)) (cancel func()) {
+	s := &subscriber{f: f}
+	t.resolver.box.do(func() {
+		if t.released || s.cancelled.Load() {
+			return
+		}
+		t.subscribers = append(t.subscribers, s)
+		if table := t.table.Load(); table != nil {
+			f(table)
+		}
+	})
+	return func() {
+		s.cancelled.Store(true)
+		t.resolver.box.do(func() {
+			t.subscribers = slices.DeleteFunc(t.subscribers, func(o *subscriber) bool { return o == s })
+		})
+	}
+}
 
-// Release gives the handle back. The last one ends the target: its table stays
+// Release gives the handle back, once. The last one ends the target: its table stays
 // usable for the calls that have it, but is not kept up to date.
-func (t *Target) Release() {}
+func (t *Target) Release() {
+	r := t.resolver
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.handles--
+	if t.handles > 0 || r.targets[t.name] != t {
+		return
+	}
+	delete(r.targets, t.name)
+	r.box.do(t.end)
+}

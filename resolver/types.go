@@ -1,7 +1,14 @@
 package resolver
 
 import (
+	"fmt"
+	"slices"
+
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/weft-mesh/weft/resolver/xds"
+	"github.com/weft-mesh/weft/security"
 )
 
 // The type URLs of the resources that tables are made of.
@@ -17,8 +24,49 @@ const (
 type TypesConfig struct {
 	// Warnings collects the fields that are set and not acted on. Nil drops them.
 	Warnings *Warnings
-	// Providers security.Providers, once security has it: nil refuses every TLS cluster
+
+	// Providers are where the certificates of policy come from, by the name of the
+	// instance or of the SDS secret. Without the ones that a cluster names, its
+	// connections fail.
+	Providers *security.Providers
 }
 
-// Types returns the decoders of the resources that tables are made of.
-func Types(c TypesConfig) []xds.ResourceType { return nil }
+// Types returns the decoders of the resources that tables are made of, for the
+// Types of an [xds.Config] or for [NewStatic]. What they decode to is for a
+// [Resolver], and opaque to others.
+//
+// An error says which field of the resource is bad, as in
+//
+//	virtual_hosts[0].routes[2].match.safe_regex.regex: bad regex: ...
+//
+// A field that is good and not acted on is a warning, unless leaving it out could
+// weaken security or send a call to a place where it must not go. The resource is
+// then refused; or, where that would take the good part of policy along, just the
+// route, cluster or connection that has the field fails.
+func Types(c TypesConfig) []xds.ResourceType {
+	decode := func(f func(TypesConfig, []byte) (string, any, error)) func([]byte) (string, any, error) {
+		return func(raw []byte) (string, any, error) { return f(c, raw) }
+	}
+	return []xds.ResourceType{
+		{URL: ListenerURL, Name: "Listener", AllRequiredInSotW: true, Decode: decode(decodeListener)},
+		{URL: RouteConfigURL, Name: "RouteConfiguration", Decode: decode(decodeRouteConfig)},
+		{URL: ClusterURL, Name: "Cluster", AllRequiredInSotW: true, Decode: decode(decodeCluster)},
+		{URL: EndpointsURL, Name: "ClusterLoadAssignment", Decode: decode(decodeEndpoints)},
+		{URL: SecretURL, Name: "Secret", Decode: decode(decodeSecret)},
+	}
+}
+
+// secret is a Secret as it came: none is used yet, as certificates come from
+// providers.
+type secret struct{ raw []byte }
+
+func decodeSecret(_ TypesConfig, raw []byte) (string, any, error) {
+	var m tlsv3.Secret
+	if err := proto.Unmarshal(raw, &m); err != nil {
+		return "", nil, err
+	}
+	if m.GetName() == "" {
+		return "", nil, fmt.Errorf("name: must not be empty")
+	}
+	return m.GetName(), secret{slices.Clone(raw)}, nil
+}

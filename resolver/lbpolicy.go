@@ -1,0 +1,167 @@
+package resolver
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
+	leastrequestv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	pickfirstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/pick_first/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	wrrlocalityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/balancer"
+)
+
+const lbPolicies = "type.googleapis.com/envoy.extensions.load_balancing_policies."
+
+// substituted are policies that round_robin stands in for, with a warning. To
+// balance by another rule sends no call to a place where it must not go.
+var substituted = map[string]bool{
+	lbPolicies + "ring_hash.v3.RingHash":                                            true,
+	lbPolicies + "maglev.v3.Maglev":                                                 true,
+	lbPolicies + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": true,
+	lbPolicies + "random_subsetting.v3.RandomSubsetting":                            true,
+}
+
+// maxPolicyDepth is how deep policies may be nested (gRFC A52).
+const maxPolicyDepth = 16
+
+// clusterPolicy reads how endpoints are picked: load_balancing_policy if there is
+// one (gRFC A52), else lb_policy.
+func (p *path) clusterPolicy(m *clusterv3.Cluster, c *balancer.Config) error {
+	if typed := m.GetLoadBalancingPolicy(); typed != nil {
+		return p.to("load_balancing_policy").typedPolicy(typed, c, 0)
+	}
+	c.LegacyPolicy = true
+	q := p.to("lb_policy")
+	switch m.GetLbPolicy() {
+	case clusterv3.Cluster_ROUND_ROBIN:
+		c.Policy.Kind = balancer.RoundRobin
+	case clusterv3.Cluster_LEAST_REQUEST:
+		l := m.GetLeastRequestLbConfig()
+		if l != nil {
+			p.to("least_request_lb_config").warnUnread(l, leastRequestFields)
+		}
+		return p.to("least_request_lb_config").leastRequest(l.GetChoiceCount(), l.GetActiveRequestBias(), c)
+	case clusterv3.Cluster_RANDOM:
+		c.Policy.Kind = balancer.Random
+	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV:
+		p.to("lb_policy=" + m.GetLbPolicy().String()).warn()
+	case clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
+		return q.errorf("is LOAD_BALANCING_POLICY_CONFIG, but load_balancing_policy is not set")
+	default:
+		return q.errorf("%w: %s for a cluster of type %s", ErrUnsupported, m.GetLbPolicy(), m.GetType())
+	}
+	return nil
+}
+
+var leastRequestFields = fieldNames("choice_count", "active_request_bias", "locality_lb_config")
+
+func (p *path) leastRequest(choices *wrapperspb.UInt32Value, bias *corev3.RuntimeDouble, c *balancer.Config) error {
+	c.Policy = balancer.Policy{Kind: balancer.LeastRequest, ActiveRequestBias: -1}
+	if choices != nil {
+		if choices.GetValue() < 2 {
+			return p.to("choice_count").errorf("%d is less than 2", choices.GetValue())
+		}
+		c.Policy.ChoiceCount = int(min(choices.GetValue(), maxChoices))
+	}
+	if bias != nil && bias.GetDefaultValue() >= 0 {
+		c.Policy.ActiveRequestBias = bias.GetDefaultValue()
+	}
+	return nil
+}
+
+// maxChoices bounds what a pick costs (gRFC A48 has 10).
+const maxChoices = 100
+
+// typedPolicy reads the first policy of a list that is known (gRFC A52).
+func (p *path) typedPolicy(list *clusterv3.LoadBalancingPolicy, c *balancer.Config, depth int) error {
+	if depth == maxPolicyDepth {
+		return p.errorf("policies are nested deeper than %d", maxPolicyDepth)
+	}
+	substitute := -1
+	for i, policy := range list.GetPolicies() {
+		config := policy.GetTypedExtensionConfig().GetTypedConfig()
+		q := p.at("policies", i).to("typed_extension_config").to("typed_config")
+		known, err := q.knownPolicy(config, c, depth)
+		if known || err != nil {
+			return err
+		}
+		if substitute < 0 && substituted[configType(config)] {
+			substitute = i
+		}
+	}
+	if substitute < 0 {
+		return p.errorf("%w: none of the policies is known", ErrUnsupported)
+	}
+	p.to("policies[" + configType(list.GetPolicies()[substitute].GetTypedExtensionConfig().GetTypedConfig()) + "]").warn()
+	return nil
+}
+
+var localityLBFields = fieldNames("locality_lb_config")
+
+func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (known bool, err error) {
+	switch config.GetTypeUrl() {
+	case lbPolicies + "round_robin.v3.RoundRobin":
+		var m roundrobinv3.RoundRobin
+		if err := p.policyConfig(config, &m, localityLBFields); err != nil {
+			return false, err
+		}
+		c.Policy.Kind = balancer.RoundRobin
+		p.localityLB(m.GetLocalityLbConfig(), c)
+	case lbPolicies + "random.v3.Random":
+		var m randomv3.Random
+		if err := p.policyConfig(config, &m, localityLBFields); err != nil {
+			return false, err
+		}
+		c.Policy.Kind = balancer.Random
+		p.localityLB(m.GetLocalityLbConfig(), c)
+	case lbPolicies + "least_request.v3.LeastRequest":
+		var m leastrequestv3.LeastRequest
+		if err := p.policyConfig(config, &m, leastRequestFields); err != nil {
+			return false, err
+		}
+		p.localityLB(m.GetLocalityLbConfig(), c)
+		return true, p.leastRequest(m.GetChoiceCount(), m.GetActiveRequestBias(), c)
+	case lbPolicies + "pick_first.v3.PickFirst":
+		var m pickfirstv3.PickFirst
+		if err := p.policyConfig(config, &m, fieldNames("shuffle_address_list")); err != nil {
+			return false, err
+		}
+		c.Policy = balancer.Policy{Kind: balancer.PickFirst, Shuffle: m.GetShuffleAddressList()}
+	case lbPolicies + "wrr_locality.v3.WrrLocality":
+		var m wrrlocalityv3.WrrLocality
+		if err := p.policyConfig(config, &m, fieldNames("endpoint_picking_policy")); err != nil {
+			return false, err
+		}
+		if err := p.to("endpoint_picking_policy").typedPolicy(m.GetEndpointPickingPolicy(), c, depth+1); err != nil {
+			return false, err
+		}
+		c.LocalityWeighted = true
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+func (p *path) policyConfig(config *anypb.Any, m proto.Message, read fields) error {
+	if err := config.UnmarshalTo(m); err != nil {
+		return p.errorf("%w", err)
+	}
+	p.warnUnread(m, read)
+	return nil
+}
+
+func (p *path) localityLB(l *commonlbv3.LocalityLbConfig, c *balancer.Config) {
+	if l == nil {
+		return
+	}
+	p.to("locality_lb_config").warnUnread(l, fieldNames("locality_weighted_lb_config"))
+	if l.GetLocalityWeightedLbConfig() != nil {
+		c.LocalityWeighted = true
+	}
+}

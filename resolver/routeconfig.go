@@ -1,0 +1,318 @@
+package resolver
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// routeConfig is a compiled RouteConfiguration: everything of it that does not
+// depend on a target. It is immutable.
+type routeConfig struct {
+	name  string
+	hosts []*virtualHost
+	index hostIndex
+
+	// ignoreParams leaves path parameters (";a=b") out when matching paths.
+	ignoreParams bool
+}
+
+// virtualHost is a compiled VirtualHost.
+type virtualHost struct {
+	name    string
+	ordinal int // in the configuration
+	routes  []*routePolicy
+	index   *routeIndex
+}
+
+// clusters adds the names of the clusters that the virtual host refers to.
+func (h *virtualHost) clusters(to map[string]bool) {
+	for _, r := range h.routes {
+		for _, c := range r.clusters {
+			to[c.name] = true
+		}
+	}
+}
+
+// routePolicy is a compiled Route, without the clusters that it names.
+type routePolicy struct {
+	name  string
+	match *routeMatch
+
+	// clusters share the route's calls by weight; one if the route names just one.
+	clusters []weightedName
+	// unsupported is why no call can take the route, and unsupportedHTTP why no
+	// HTTP request can; nil if they can.
+	unsupported, unsupportedHTTP error
+
+	timeouts timeouts
+}
+
+type weightedName struct {
+	name   string
+	weight uint32
+}
+
+// timeouts are a route's limits of time as policy has them.
+type timeouts struct {
+	timeout              time.Duration
+	maxStreamDuration    optionalDuration
+	grpcTimeoutHeaderMax optionalDuration
+}
+
+type optionalDuration struct {
+	d   time.Duration
+	set bool
+}
+
+// defaultTimeout is Envoy's, for a route that does not set one.
+const defaultTimeout = 15 * time.Second
+
+func decodeRouteConfig(c TypesConfig, raw []byte) (string, any, error) {
+	var rc routev3.RouteConfiguration
+	if err := proto.Unmarshal(raw, &rc); err != nil {
+		return "", nil, err
+	}
+	d := &decoder{config: c, kind: "RouteConfiguration", name: rc.GetName()}
+	v, err := d.root().routeConfig(&rc)
+	if err != nil {
+		return rc.GetName(), nil, err
+	}
+	return rc.GetName(), v, nil
+}
+
+var routeConfigFields = fieldNames("name", "virtual_hosts", "validate_clusters", "max_direct_response_body_size_bytes",
+	"cluster_specifier_plugins", "ignore_port_in_host_matching", "ignore_path_parameters_in_path_matching",
+	"vhost_header", "metadata")
+
+func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error) {
+	if rc.GetVhostHeader() != "" {
+		return nil, p.to("vhost_header").errorf("%w", ErrUnsupported)
+	}
+	v := &routeConfig{
+		name:         rc.GetName(),
+		hosts:        make([]*virtualHost, len(rc.GetVirtualHosts())),
+		index:        hostIndex{ignorePort: rc.GetIgnorePortInHostMatching()},
+		ignoreParams: rc.GetIgnorePathParametersInPathMatching(),
+	}
+	for i, vh := range rc.GetVirtualHosts() {
+		q := p.at("virtual_hosts", i)
+		h, err := q.virtualHost(vh)
+		if err != nil {
+			return nil, err
+		}
+		h.ordinal = i
+		v.hosts[i] = h
+		if len(vh.GetDomains()) == 0 {
+			return nil, q.to("domains").errorf("must not be empty")
+		}
+		for j, domain := range vh.GetDomains() {
+			if !v.index.add(domain, h) {
+				return nil, q.at("domains", j).errorf("%q is already a domain of this or another virtual host", domain)
+			}
+		}
+	}
+	p.warnUnread(rc, routeConfigFields)
+	return v, nil
+}
+
+var virtualHostFields = fieldNames("name", "domains", "routes", "require_tls", "virtual_clusters", "metadata")
+
+func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
+	if vh.GetMatcher() != nil {
+		return nil, p.to("matcher").errorf("%w", ErrUnsupported)
+	}
+	h := &virtualHost{name: vh.GetName(), routes: make([]*routePolicy, len(vh.GetRoutes()))}
+	matches := make([]*routeMatch, len(vh.GetRoutes()))
+	for i, r := range vh.GetRoutes() {
+		policy, err := p.at("routes", i).route(r)
+		if err != nil {
+			return nil, err
+		}
+		if vh.GetRequireTls() != routev3.VirtualHost_NONE && policy.unsupportedHTTP == nil {
+			policy.unsupportedHTTP = p.to("require_tls").errorf("%w", ErrUnsupported)
+		}
+		h.routes[i], matches[i] = policy, policy.match
+	}
+	h.index = newRouteIndex(matches)
+	p.warnUnread(vh, virtualHostFields)
+	return h, nil
+}
+
+var routeFields = fieldNames("name", "match", "route", "redirect", "direct_response", "filter_action",
+	"non_forwarding_action", "metadata", "decorator", "stat_prefix")
+
+func (p *path) route(r *routev3.Route) (*routePolicy, error) {
+	m, err := p.to("match").routeMatch(r.GetMatch())
+	if err != nil {
+		return nil, err
+	}
+	policy := &routePolicy{name: r.GetName(), match: m}
+	p.warnUnread(r, routeFields)
+	// A route whose action cannot be taken still has its place: the calls that match
+	// it must not fall to the routes after it.
+	var action string
+	switch a := r.GetAction().(type) {
+	case *routev3.Route_Route:
+		return policy, p.to("route").routeAction(a.Route, policy)
+	case *routev3.Route_Redirect:
+		action = "redirect"
+	case *routev3.Route_DirectResponse:
+		action = "direct_response"
+	case *routev3.Route_FilterAction:
+		action = "filter_action"
+	case *routev3.Route_NonForwardingAction:
+		action = "non_forwarding_action" // for servers (gRFC A36)
+	case nil:
+		return nil, p.errorf("must have an action (route, redirect, ...)")
+	}
+	policy.refuse(p.to(action))
+	return policy, nil
+}
+
+// refuse makes the route fail all calls, for the field at p.
+func (r *routePolicy) refuse(p *path) {
+	r.unsupported = p.errorf("%w", ErrUnsupported)
+	r.clusters = nil
+	p.warnFails()
+}
+
+var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
+	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
+	"max_grpc_timeout",
+	// Only clusters with subsets look at it, and those are refused.
+	"metadata_match")
+
+// rewriteFields change what is sent. A request that is sent without the change asks
+// the wrong thing of the backend, so that HTTP requests are refused. gRPC clients
+// leave them out (gRFC A28).
+var rewriteFields = fieldNames("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite",
+	"host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite")
+
+func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
+	if err := p.timeouts(a, &to.timeouts); err != nil {
+		return err
+	}
+	p.warnUnread(a, routeActionFields)
+	if f := firstSet(a, rewriteFields); f != "" {
+		to.unsupportedHTTP = p.to(f).errorf("%w", ErrUnsupported)
+	}
+	switch c := a.GetClusterSpecifier().(type) {
+	case *routev3.RouteAction_Cluster:
+		if c.Cluster == "" {
+			return p.to("cluster").errorf("must not be empty")
+		}
+		to.clusters = []weightedName{{c.Cluster, 1}}
+	case *routev3.RouteAction_WeightedClusters:
+		return p.to("weighted_clusters").weightedClusters(c.WeightedClusters, to)
+	case *routev3.RouteAction_ClusterHeader:
+		to.refuse(p.to("cluster_header"))
+	case *routev3.RouteAction_ClusterSpecifierPlugin:
+		to.refuse(p.to("cluster_specifier_plugin"))
+	case *routev3.RouteAction_InlineClusterSpecifierPlugin:
+		to.refuse(p.to("inline_cluster_specifier_plugin"))
+	case nil:
+		return p.errorf("must say which cluster (cluster, weighted_clusters, ...)")
+	}
+	return nil
+}
+
+var (
+	weightedClustersFields = fieldNames("clusters", "total_weight", "runtime_key_prefix")
+	clusterWeightFields    = fieldNames("name", "cluster_header", "weight", "metadata_match")
+)
+
+func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) error {
+	p.warnUnread(w, weightedClustersFields)
+	if w.GetHeaderName() != "" || w.GetUseHashPolicy().GetValue() {
+		to.refuse(p) // the request, not chance, is to say which cluster
+		return nil
+	}
+	var total uint64
+	for i, c := range w.GetClusters() {
+		q := p.at("clusters", i)
+		q.warnUnread(c, clusterWeightFields)
+		total += uint64(c.GetWeight().GetValue())
+		switch {
+		case c.GetName() == "" && c.GetClusterHeader() != "":
+			to.refuse(q.to("cluster_header"))
+		case c.GetName() == "":
+			return q.to("name").errorf("must not be empty")
+		case c.GetWeight().GetValue() > 0:
+			to.clusters = append(to.clusters, weightedName{c.GetName(), c.GetWeight().GetValue()})
+		}
+		if f := firstSet(c, rewriteFields); f != "" {
+			to.unsupportedHTTP = q.to(f).errorf("%w", ErrUnsupported)
+		}
+	}
+	switch {
+	case total == 0:
+		return p.errorf("the weights add up to 0")
+	case total > math.MaxUint32:
+		return p.errorf("the weights add up to %d, more than %d", total, uint32(math.MaxUint32))
+	case to.unsupported != nil:
+		to.clusters = nil
+	}
+	return nil
+}
+
+// timeouts reads the limits of time. max_grpc_timeout is the older form of
+// grpc_timeout_header_max.
+func (p *path) timeouts(a *routev3.RouteAction, t *timeouts) error {
+	timeout, err := p.duration("timeout", a.GetTimeout())
+	if err != nil {
+		return err
+	}
+	t.timeout = defaultTimeout
+	if timeout.set {
+		t.timeout = timeout.d
+	}
+	if t.grpcTimeoutHeaderMax, err = p.duration("max_grpc_timeout", a.GetMaxGrpcTimeout()); err != nil {
+		return err
+	}
+	m := a.GetMaxStreamDuration()
+	if m == nil {
+		return nil
+	}
+	q := p.to("max_stream_duration")
+	if t.maxStreamDuration, err = q.duration("max_stream_duration", m.GetMaxStreamDuration()); err != nil {
+		return err
+	}
+	if m.GetGrpcTimeoutHeaderMax() != nil {
+		t.grpcTimeoutHeaderMax, err = q.duration("grpc_timeout_header_max", m.GetGrpcTimeoutHeaderMax())
+	}
+	return err
+}
+
+// duration reads a duration that must not be negative.
+func (p *path) duration(field string, d *durationpb.Duration) (optionalDuration, error) {
+	if d == nil {
+		return optionalDuration{}, nil
+	}
+	if err := d.CheckValid(); err != nil {
+		return optionalDuration{}, p.to(field).errorf("%w", err)
+	}
+	if d.AsDuration() < 0 {
+		return optionalDuration{}, p.to(field).errorf("%s is negative", d.AsDuration())
+	}
+	return optionalDuration{d.AsDuration(), true}, nil
+}
+
+// firstSet returns the first, by name, of those fields that is set in m.
+func firstSet(m proto.Message, of fields) string {
+	var set []string
+	r := m.ProtoReflect()
+	for name := range of {
+		if fd := r.Descriptor().Fields().ByName(name); fd != nil && r.Has(fd) {
+			set = append(set, string(name))
+		}
+	}
+	if len(set) == 0 {
+		return ""
+	}
+	return slices.Min(set)
+}
