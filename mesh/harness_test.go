@@ -1,0 +1,250 @@
+package mesh_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// long is longer than anything here takes on the slowest machine: a bound on
+// hanging, not a measurement.
+const long = time.Minute
+
+// request is a call that both protocols can make.
+type request struct {
+	path   string // "/shop.Orders/Get" if empty
+	header map[string]string
+}
+
+// protocol is one of the two ways to call a service: the tests run their cases in both.
+type protocol struct {
+	name string
+	// backend starts a server that answers with its name.
+	backend func(tb testing.TB, name string) *meshtest.Backend
+	// client returns a function that calls target and returns the name of the
+	// backend that answered.
+	client func(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error)
+}
+
+var protocols = []protocol{
+	{"grpc", grpcBackend, grpcClient},
+	{"http", httpBackend, httpClient},
+}
+
+// eachProtocol runs a test in both.
+func eachProtocol(t *testing.T, test func(t *testing.T, p protocol)) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, p)
+		})
+	}
+}
+
+// service is a line of a policy file's services.
+func (p protocol) service(name string, backends ...*meshtest.Backend) string {
+	return fmt.Sprintf("  %s: {protocol: %s, endpoints: [%s]}\n", name, p.name, addresses(backends))
+}
+
+func addresses(backends []*meshtest.Backend) string {
+	var list []string
+	for _, b := range backends {
+		list = append(list, `"`+b.Addr+`"`)
+	}
+	return strings.Join(list, ", ")
+}
+
+// grpcBackend answers every method, whatever its kind: each message with its name.
+func grpcBackend(tb testing.TB, name string) *meshtest.Backend {
+	return meshtest.GRPC(tb, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		if md, _ := metadata.FromIncomingContext(s.Context()); len(md.Get("want-header")) > 0 {
+			_ = s.SetHeader(metadata.Pairs("backend", name))
+		}
+		s.SetTrailer(metadata.Pairs("end", name))
+		for {
+			in := new(wrapperspb.StringValue)
+			if err := s.RecvMsg(in); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := s.SendMsg(wrapperspb.String(name)); err != nil {
+				return err
+			}
+		}
+	}))
+}
+
+func grpcClient(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error) {
+	conn := dial(tb, m, target)
+	return func(ctx context.Context, r request) (string, error) { return invoke(ctx, conn, r) }
+}
+
+func invoke(ctx context.Context, conn *grpc.ClientConn, r request) (string, error) {
+	if r.path == "" {
+		r.path = "/shop.Orders/Get"
+	}
+	for k, v := range r.header {
+		ctx = metadata.AppendToOutgoingContext(ctx, k, v)
+	}
+	reply := new(wrapperspb.StringValue)
+	err := conn.Invoke(ctx, r.path, wrapperspb.String("7"), reply)
+	return reply.GetValue(), err
+}
+
+func dial(tb testing.TB, m *mesh.Mesh, target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
+	conn, err := m.Dial(target, opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// httpBackend answers with its name, and with the request's body after it.
+func httpBackend(tb testing.TB, name string) *meshtest.Backend {
+	return meshtest.HTTP(tb, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "End")
+		w.Header().Set("Proto", r.Proto)
+		w.Header().Set("Host", r.Host)
+		fmt.Fprint(w, name)
+		_, _ = io.Copy(w, r.Body)
+		w.Header().Set("End", name)
+	}))
+}
+
+func httpClient(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error) {
+	client := m.HTTPClient()
+	tb.Cleanup(client.CloseIdleConnections)
+	return func(ctx context.Context, r request) (string, error) {
+		if r.path == "" {
+			r.path = "/shop.Orders/Get"
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+target+r.path, nil)
+		if err != nil {
+			return "", err
+		}
+		for k, v := range r.header {
+			req.Header.Set(k, v)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("status %s: %s", resp.Status, bytes.TrimSpace(body))
+		}
+		return string(body), err
+	}
+}
+
+// within is a context for one test.
+func within(tb testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	tb.Cleanup(cancel)
+	return ctx
+}
+
+// counts calls n times and returns how often each backend answered.
+func counts(t *testing.T, call func(context.Context, request) (string, error), r request, n int) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	for range n {
+		name, err := call(within(t, long), r)
+		if err != nil {
+			t.Fatalf("call: %v", err)
+		}
+		got[name]++
+	}
+	return got
+}
+
+// eventually waits until calls are answered by just these backends.
+func eventually(t *testing.T, call func(context.Context, request) (string, error), r request, backends ...string) {
+	t.Helper()
+	deadline := time.Now().Add(long)
+	for {
+		got := counts(t, call, r, 4*len(backends))
+		if slices.Equal(slices.Sorted(maps.Keys(got)), backends) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("calls are answered by %v, want %v", got, backends)
+		}
+	}
+}
+
+// load calls from several goroutines until it is stopped, and expects no failure.
+type load struct {
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+	mu    sync.Mutex
+	more  sync.Cond // calls has grown
+	calls int
+	errs  []error
+}
+
+func startLoad(t *testing.T, callers int, call func(context.Context, request) (string, error), requests ...request) *load {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{stop: stop}
+	l.more.L = &l.mu
+	for i := range callers {
+		l.done.Go(func() {
+			for n := i; ctx.Err() == nil; n++ {
+				one, cancel := context.WithTimeout(context.Background(), long)
+				_, err := call(one, requests[n%len(requests)])
+				cancel()
+				l.mu.Lock()
+				l.calls++
+				l.more.Broadcast()
+				if err != nil {
+					l.errs = append(l.errs, err)
+				}
+				l.mu.Unlock()
+			}
+		})
+	}
+	t.Cleanup(func() { l.end(t) })
+	return l
+}
+
+// end stops the load and fails the test if a call had failed.
+func (l *load) end(t *testing.T) {
+	l.stop()
+	l.done.Wait()
+	if len(l.errs) > 0 {
+		t.Errorf("%d of %d calls failed; the first: %v", len(l.errs), l.calls, l.errs[0])
+	}
+	l.errs = nil
+}
+
+// await waits until n more calls were made.
+func (l *load) await(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for until := l.calls + n; l.calls < until; {
+		l.more.Wait()
+	}
+}
