@@ -15,12 +15,13 @@ type Cluster struct {
 	resolver DNSResolver
 
 	settled chan struct{}
+	running sync.WaitGroup // look-ups
 
 	mu         sync.Mutex
 	config     *Config
 	assigned   *Assignment // from EDS; nil before the first and after a failure
 	failure    error       // from Fail
-	names      nameSet
+	lookups    lookups
 	index      map[string]*Endpoint // by address, so that endpoints outlive updates
 	one        *Endpoint            // the one endpoint that a LOGICAL_DNS cluster is to HTTP
 	generation uint64               // counts the snapshots
@@ -102,7 +103,7 @@ func (c *Cluster) Configure(config *Config) {
 		c.failure = nil
 		c.assigned = nil
 	}
-	c.names.follow(c, config)
+	c.lookups.follow(c, config)
 	c.publish()
 }
 
@@ -130,28 +131,35 @@ func (c *Cluster) Fail(err error) {
 	}
 	c.failure = err
 	c.assigned = nil
-	c.names.stop()
+	c.lookups.stop()
 	c.publish()
 }
 
-// Close stops what the cluster runs and closes its views, of which picks still work
-// on what they knew last. It does not wait.
+// Close stops the look-ups, waiting for them, and closes the views, of which picks
+// still work on what they knew last.
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	c.closed = true
-	c.names.stop()
+	c.lookups.stop()
 	views := c.views
 	c.views = nil
 	c.mu.Unlock()
 	for v := range views {
 		v.Close()
 	}
+	c.running.Wait()
 }
 
 // publish makes a snapshot of what is known now and gives it to the views. The
 // caller holds c.mu.
 func (c *Cluster) publish() {
-	c.snapshot = c.compile()
+	s := c.compile()
+	if s.err == ErrConnecting && c.snapshot.err == nil {
+		// Make before break: another kind of discovery, or other host names, have
+		// not said anything yet. What the cluster has stays until they do.
+		return
+	}
+	c.snapshot = s
 	c.sweep()
 	for v := range c.views {
 		v.wake(c.snapshot)
@@ -191,7 +199,7 @@ func (c *Cluster) compile() *snapshot {
 		}
 	case DiscoverStrictDNS, DiscoverLogicalDNS:
 		var err error
-		if assignment, err = c.names.assignment(config); err != nil {
+		if assignment, err = c.lookups.assignment(config); err != nil {
 			return without(err)
 		}
 	}
@@ -251,14 +259,14 @@ func (c *Cluster) warn(duplicates, outOfRange int) {
 func (c *Cluster) View(k Connector, o ViewOptions) *View {
 	v := newView(c, k, o)
 	c.mu.Lock()
-	s := c.snapshot
+	v.newest = c.snapshot
 	if c.closed {
 		v.closed = true
 	} else {
 		c.views[v] = struct{}{}
 	}
 	c.mu.Unlock()
-	v.start(s)
+	v.start()
 	return v
 }
 
@@ -267,4 +275,11 @@ func (c *Cluster) forget(v *View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.views, v)
+}
+
+// Closed reports whether Close was called.
+func (c *Cluster) Closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }

@@ -46,8 +46,8 @@ type Config struct {
 	// compiler writes Envoy's default, 50; 0 switches panic mode off.
 	PanicThreshold float64
 
-	// ConnectTimeout bounds one connection attempt, TLS included. Zero means 5 s,
-	// Envoy's default.
+	// ConnectTimeout bounds one connection attempt, TLS included. Zero means
+	// DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
 	// Protocol is what an HTTP client speaks to the endpoints. gRPC always speaks HTTP/2.
@@ -59,6 +59,9 @@ type Config struct {
 	// means plaintext: no policy asked for more.
 	Sockets []Socket
 }
+
+// DefaultConnectTimeout is Envoy's connect_timeout where policy says nothing.
+const DefaultConnectTimeout = 5 * time.Second
 
 // Discovery says where a cluster's endpoints come from
 // (envoy.config.cluster.v3.Cluster.DiscoveryType).

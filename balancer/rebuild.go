@@ -32,7 +32,10 @@ func (v *View) wake(s *snapshot) {
 }
 
 // start is the first round, which the maker of the view waits for.
-func (v *View) start(s *snapshot) {
+func (v *View) start() {
+	v.mu.Lock()
+	s := v.newest
+	v.mu.Unlock()
 	v.rebuild(s)
 	v.mu.Lock()
 	if v.dirty && !v.closed {
