@@ -289,7 +289,7 @@ func TestParseErrors(t *testing.T) {
 			`7:35: the path "/a?b" holds a query: match that with query`,
 			"8:35: bad regex: missing closing ): `(`",
 			`9:45: the separatedPrefix "/a/" ends with a slash: leave the slash out, or use prefix`,
-			`10:38: bad template "/{a": a { is not closed at the end of its segment`,
+			`10:38: bad template "/{a": a { is not closed`,
 			`11:38: "ignoreCase" is not for regex, where (?i) says it, nor for template`,
 		}},
 		{"headers", service + "routes:\n  a:\n  - {to: a, match: {headers: {a b: {exact: a}}}}\n  - {to: a, match: {headers: {':path': {exact: /}, ':x': {exact: a}}}}\n  - {to: a, match: {headers: {x: {}}}}\n  - {to: a, match: {headers: {x: {prefix: ''}}}}\n  - {to: a, match: {headers: {x: {regex: '['}}}}\n  - {to: a, match: {headers: {x: {range: {start: 1, end: 1}}}}}\n  - {to: a, match: {headers: {x: {range: {start: 1}}}}}\n  - {to: a, match: {headers: {x: {present: true, ignoreCase: true}}}}\n  - {to: a, match: {headers: {x: {exact: ''}, X: {exact: a}}}}\n  - {to: a, match: {headers: {x: {present: true, range: {start: 1, end: 2}}}}}\n", []string{

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weft-mesh/weft/internal/match"
 )
 
 func (v *validator) routes(p path, host string, routes []*Route) {
@@ -128,8 +130,8 @@ func (v *validator) path(p path, m *PathMatch) {
 		case !strings.HasPrefix(*one.value, "/"):
 			v.errorf(at, "the path %q does not start with a slash", shorten(*one.value))
 		case one.name == "template":
-			if problem := templateProblem(*one.value); problem != "" {
-				v.errorf(at, "bad template %q: %s", shorten(*one.value), problem)
+			if _, _, err := match.Template(*one.value); err != nil {
+				v.errorf(at, "bad template %q: %v", shorten(*one.value), err)
 			}
 		case strings.ContainsAny(*one.value, "?#"):
 			v.errorf(at, "the path %q holds a query: match that with query", shorten(*one.value))
