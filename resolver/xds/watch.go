@@ -38,8 +38,8 @@ type Watcher interface {
 }
 
 // Watch tells w about the resource of that type and name until cancel is called.
-// What is known already is told at once, though never from inside of Watch. A call
-// to w that is on its way when another goroutine cancels may still arrive; after a
+// What is known already is told at once: not from inside of Watch, but perhaps
+// before it returns. A call to w that is on its way when another goroutine cancels may still arrive; after a
 // cancel from inside of a call to w there is none. A closed client tells nothing.
 // Watch and cancel may be called concurrently and do not wait for the network or
 // for a watcher; cancel may be called more than once.
