@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -248,3 +249,16 @@ func (l *load) await(n int) {
 		l.more.Wait()
 	}
 }
+
+// logTo returns a logger that sends the messages of errors to a channel.
+func logTo(messages chan<- string) *slog.Logger { return slog.New(channelHandler{messages}) }
+
+type channelHandler struct{ messages chan<- string }
+
+func (h channelHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+func (h channelHandler) Handle(_ context.Context, r slog.Record) error {
+	h.messages <- r.Message
+	return nil
+}
+func (h channelHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h channelHandler) WithGroup(string) slog.Handler      { return h }

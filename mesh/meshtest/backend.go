@@ -3,6 +3,7 @@ package meshtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -119,6 +120,20 @@ func (b *Backend) end(how func(server)) {
 
 // Calls is how many calls have reached the backend.
 func (b *Backend) Calls() int64 { return b.calls.Load() }
+
+// AwaitCalls waits until n calls have reached the backend.
+func (b *Backend) AwaitCalls(ctx context.Context, n int64) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for b.Calls() < n {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("meshtest: backend %s has %d calls, want %d: %w", b.Addr, b.Calls(), n, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
 
 // SetDelay makes every call wait before it is served. Zero ends that.
 func (b *Backend) SetDelay(d time.Duration) { b.delay.Store(int64(d)) }

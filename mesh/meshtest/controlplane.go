@@ -101,6 +101,16 @@ func (c *ControlPlane) Kill() {
 	c.server = nil
 }
 
+// Streams is how many streams of clients it has.
+func (c *ControlPlane) Streams() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server == nil {
+		return 0
+	}
+	return len(c.server.Clients())
+}
+
 // Mesh returns a mesh that follows the control plane. It is closed when the test
 // ends, for which calls in flight have ten seconds.
 func (c *ControlPlane) Mesh(opts ...mesh.Option) *mesh.Mesh {
