@@ -55,8 +55,9 @@ func setDiscovery(cluster *clusterv3.Cluster, d *Discover) {
 	cluster.LoadAssignment = &endpointv3.ClusterLoadAssignment{
 		ClusterName: cluster.Name,
 		Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			Locality:    &corev3.Locality{},
-			LbEndpoints: []*endpointv3.LbEndpoint{lbEndpoint(d.DNS)},
+			Locality:            &corev3.Locality{},
+			LoadBalancingWeight: wrapperspb.UInt32(1),
+			LbEndpoints:         []*endpointv3.LbEndpoint{lbEndpoint(d.DNS)},
 		}},
 	}
 }
@@ -94,12 +95,12 @@ func setBalance(cluster *clusterv3.Cluster, b *Balance) {
 		}
 		cluster.LoadBalancingPolicy = policies(
 			policyOf("envoy.load_balancing_policies.random", pack(random)),
-			byLocality(roundRobin(weighted)),
+			byLocality(roundRobin()),
 		)
 	case PickFirst:
 		cluster.LoadBalancingPolicy = policies(
 			policyOf("envoy.load_balancing_policies.pick_first", pack(&pickfirstv3.PickFirst{})),
-			roundRobin(false),
+			roundRobin(),
 		)
 	default:
 		cluster.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
@@ -116,12 +117,8 @@ func policyOf(name string, config *anypb.Any) *lbPolicy {
 	return &lbPolicy{TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: config}}
 }
 
-func roundRobin(weighted bool) *lbPolicy {
-	config := &roundrobinv3.RoundRobin{}
-	if weighted {
-		config.LocalityLbConfig = localityWeighted()
-	}
-	return policyOf("envoy.load_balancing_policies.round_robin", pack(config))
+func roundRobin() *lbPolicy {
+	return policyOf("envoy.load_balancing_policies.round_robin", pack(&roundrobinv3.RoundRobin{}))
 }
 
 func localityWeighted() *lbcommonv3.LocalityLbConfig {

@@ -48,21 +48,28 @@ func (c *compiler) assignment(name, subset string, s *Service) *endpointv3.Clust
 }
 
 // localityEndpoints always has a locality and a weight: gRPC refuses a group
-// without the one and sends nothing to a group without the other. A weight that is the sum of
-// its endpoints' gives each endpoint the same share as without localities.
+// without the one and sends nothing to a group without the other. A weight that is
+// the sum of the endpoints that take calls gives each of them the same share as
+// without localities.
 func localityEndpoints(g group, priority uint32, endpoints []*Endpoint, b *Balance) *endpointv3.LocalityLbEndpoints {
 	locality := &endpointv3.LocalityLbEndpoints{
 		Locality: &corev3.Locality{Region: g.region, Zone: g.zone, SubZone: g.subZone},
 		Priority: priority,
 	}
-	var weight uint32
+	var weight, all uint32
 	for _, e := range endpoints {
-		weight += e.weight()
+		all += e.weight()
+		if takesCalls := e.Health == "" || e.Health == HealthUnknown || e.Health == HealthHealthy; takesCalls {
+			weight += e.weight()
+		}
 		lb := lbEndpoint(e.Address)
 		lb.HealthStatus = healthStatus[e.Health]
 		lb.LoadBalancingWeight = optionalUint32(e.Weight)
 		lb.Metadata = e.Labels.metadata()
 		locality.LbEndpoints = append(locality.LbEndpoints, lb)
+	}
+	if weight == 0 {
+		weight = all
 	}
 	if b != nil && b.LocalityWeights != nil {
 		weight = b.LocalityWeights[endpoints[0].locality()]
