@@ -105,6 +105,9 @@ func (st *stream) acknowledge(sub *subscription, req *request) (answered, stale 
 // (DeltaDiscoveryRequest.resource_names_subscribe). The first request of a type is
 // different, since it says what the client has.
 func (st *stream) handleDelta(sub *subscription, req *request, first bool) error {
+	if !first && len(req.subscribe)+len(req.unsubscribe) == 0 {
+		return nil // an ACK
+	}
 	subscribe, star := withoutWildcard(req.subscribe)
 	unsubscribe, unstar := withoutWildcard(req.unsubscribe)
 	c := change{first: first, wildcard: sub.wildcard}
@@ -113,7 +116,11 @@ func (st *stream) handleDelta(sub *subscription, req *request, first bool) error
 	}
 	c.wildcard = c.wildcard && !unstar || star
 
-	c.add, _ = split(sub.names, subscribe)
+	for _, name := range subscribe {
+		if _, had := slices.BinarySearch(sub.names, name); !had {
+			c.add = append(c.add, name)
+		}
+	}
 	for _, name := range unsubscribe {
 		_, had := slices.BinarySearch(sub.names, name)
 		if _, again := slices.BinarySearch(subscribe, name); had && !again {

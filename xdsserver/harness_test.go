@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/weft-mesh/weft/xdsserver/policy"
 )
@@ -340,3 +341,9 @@ func drainErr[Req, Resp any](stream grpc.BidiStreamingClient[Req, Resp]) error {
 }
 
 func padded(n int) string { return string(slices.Repeat([]byte("x"), n)) }
+
+func protowireNumber(n int) protowire.Number { return protowire.Number(n) }
+
+func userAgentVersion(v string) *corev3.Node_UserAgentVersion {
+	return &corev3.Node_UserAgentVersion{UserAgentVersion: v}
+}

@@ -51,18 +51,17 @@ const (
 	deltaErrorDetail protowire.Number = 7
 )
 
+const digestFactor = 0x9e3779b97f4a7c15 // odd, so that no factor loses a bit
+
 func parseSotW(raw []byte) (*request, error) {
 	req := &request{raw: raw}
-	var digest xxhash.Digest
-	digest.Reset()
 	err := eachField(raw, func(num protowire.Number, value []byte) (err error) {
 		switch num {
 		case sotwNode:
 			req.node = value
 		case sotwNames:
-			var length [10]byte
-			_, _ = digest.Write(protowire.AppendVarint(length[:0], uint64(len(value))))
-			_, _ = digest.Write(value)
+			// A polynomial of the names' hashes: it tells their order, too.
+			req.namesDigest = (req.namesDigest + xxhash.Sum64(value)) * digestFactor
 		case sotwTypeURL:
 			req.typeURL, err = typeURLString(value)
 		case sotwNonce:
@@ -72,7 +71,6 @@ func parseSotW(raw []byte) (*request, error) {
 		}
 		return err
 	})
-	req.namesDigest = digest.Sum64()
 	return req, err
 }
 
