@@ -7,13 +7,17 @@ import (
 	"strings"
 )
 
-var errNameless = errors.New("it has no name")
+var (
+	errNameless  = errors.New("it has no name")
+	errTwice     = errors.New("it is in the response twice, and not the same")
+	errHeartbeat = errors.New("it has no body, and is not the version that is held")
+	errRemoved   = errors.New("removed by the server")
+)
 
 // apply takes a decoded response into the cache, tells the watchers, and queues
 // the answer. Called with mu held.
 func (s *subscription) apply(r *response, d dialect) {
 	var bad complaints
-	seen := make(map[string]*item, len(r.items))
 	nameless := false
 	for i := range r.items {
 		it := &r.items[i]
@@ -22,27 +26,29 @@ func (s *subscription) apply(r *response, d dialect) {
 			bad.add(s.typ.Name, fmt.Sprintf("[%d]", i), it.err)
 			continue
 		}
-		if first, twice := seen[it.name]; twice && first.err == nil {
+		e := s.entries[it.name]
+		if e == nil {
+			continue
+		}
+		if e.said != nil && e.said.err == nil {
 			// The first stands, unless it was bad.
-			if !bytes.Equal(first.body, it.body) {
-				bad.add(s.typ.Name, it.name, errors.New("it is in the response twice, and not the same"))
+			if !bytes.Equal(e.said.body, it.body) {
+				bad.add(s.typ.Name, it.name, errTwice)
 			}
 			continue
 		}
-		seen[it.name] = it
-		if e := s.entries[it.name]; e != nil {
-			if err := s.take(e, it); err != nil {
-				bad.add(s.typ.Name, it.name, err)
-			}
+		e.said = it
+		if err := e.take(it); err != nil {
+			bad.add(s.typ.Name, it.name, err)
 		}
 	}
 	for _, f := range r.refused {
-		if e := s.entries[f.name]; e != nil && seen[f.name] == nil {
+		if e := s.entries[f.name]; e != nil && e.said == nil {
 			e.refuse(f.code, errors.New(f.message))
 		}
 	}
 	for _, name := range r.removed {
-		if e := s.entries[name]; e != nil && seen[name] == nil {
+		if e := s.entries[name]; e != nil && e.said == nil {
 			e.remove(errRemoved)
 		}
 	}
@@ -50,9 +56,14 @@ func (s *subscription) apply(r *response, d dialect) {
 		for _, e := range s.entries {
 			// One that was never received may have been asked for after the response
 			// was made. Its time is running.
-			if e.held != nil && seen[e.name] == nil && e.state != ResourceDoesNotExist {
+			if e.held != nil && e.said == nil && e.state != ResourceDoesNotExist {
 				e.remove(errRemoved)
 			}
+		}
+	}
+	for i := range r.items {
+		if e := s.entries[r.items[i].name]; e != nil {
+			e.said = nil
 		}
 	}
 	if bad.count == 0 {
@@ -70,17 +81,15 @@ func (s *subscription) apply(r *response, d dialect) {
 	s.answer(ack{nonce: r.nonce, err: bad.String()})
 }
 
-var errRemoved = errors.New("removed by the server")
-
-// take applies one resource to its entry, and returns what is wrong with it.
-func (s *subscription) take(e *entry, it *item) error {
+// take applies one resource of a response, and returns what is wrong with it.
+func (e *entry) take(it *item) error {
 	if it.unwanted {
 		return nil // whoever asked for it since then has an answer of their own to come
 	}
 	if it.err == nil && it.body == nil {
 		// A heartbeat: it may only say how long what is held stays good.
 		if e.held == nil || e.held.Version != it.version {
-			return errors.New("it has no body, and is not the version that is held")
+			return errHeartbeat
 		}
 		e.refresh(it.ttl)
 		return nil
@@ -89,7 +98,7 @@ func (s *subscription) take(e *entry, it *item) error {
 		e.reject(it.err)
 		return it.err
 	}
-	e.accept(&Resource{Name: e.name, Version: it.version, Value: it.value}, it.body)
+	e.accept(it.version, it.value, it.body)
 	e.refresh(it.ttl)
 	return nil
 }

@@ -29,24 +29,27 @@ type entry struct {
 	erredAt   time.Time // of err; zero if there was never one
 	lastErr   error     // the last err there was
 
+	said *item // what the response being applied says; nil between two
+
 	absentAt  time.Time // when it will be taken not to exist; zero for never
 	expiresAt time.Time // when its time to live ends; zero for never
 }
 
 // accept takes a good version of the resource.
-func (e *entry) accept(r *Resource, body []byte) {
+func (e *entry) accept(version string, value any, body []byte) {
 	same := e.held != nil && bytes.Equal(e.body, body)
 	wasWrong := e.err
 	e.absentAt, e.err = time.Time{}, nil
 	e.become(ResourceAcked)
-	if same {
-		r = &Resource{Name: r.Name, Version: r.Version, Value: e.held.Value}
-	} else {
+	switch {
+	case !same:
 		e.sub.forgetBody(e)
 		e.body = body
 		e.sub.rememberBody(e)
+		e.held = &Resource{Name: e.name, Version: version, Value: value}
+	case e.held.Version != version:
+		e.held = &Resource{Name: e.name, Version: version, Value: e.held.Value}
 	}
-	e.held = r
 	if wasWrong != nil {
 		e.sub.log("resource is good again", e.name)
 	}
@@ -54,7 +57,7 @@ func (e *entry) accept(r *Resource, body []byte) {
 		return
 	}
 	for _, w := range e.watches {
-		e.client().deliver(w, func(m *mail) { m.change(r) })
+		e.client().deliver(w, func(m *mail) { m.change(e.held) })
 	}
 }
 

@@ -139,7 +139,7 @@ func survive(t *testing.T, d dialect, said, good []byte) {
 	st := &stream{server: s, dialect: d}
 	st.next()
 	held := &response{typeURL: fuzzURL, nonce: "first", items: []item{
-		{name: "held", version: "v1", typeURL: fuzzURL, body: []byte("held=1"), value: "1"},
+		{name: "held", version: "v1", typeURL: []byte(fuzzURL), body: []byte("held=1"), value: "1"},
 	}}
 	c.mu.Lock()
 	sub.apply(held, delta)

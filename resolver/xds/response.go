@@ -22,7 +22,7 @@ type response struct {
 type item struct {
 	name    string // empty if only the body tells
 	version string
-	typeURL string
+	typeURL []byte // of the body
 	body    []byte // nil if there was none: a heartbeat
 	ttl     time.Duration
 	value   any
@@ -47,7 +47,7 @@ func (s *subscription) recall(r *response) {
 		if it.err != nil || it.body == nil {
 			continue
 		}
-		if it.typeURL != s.typ.URL {
+		if string(it.typeURL) != s.typ.URL {
 			it.err = fmt.Errorf("its type is %q", it.typeURL)
 			continue
 		}

@@ -65,14 +65,14 @@ func parseAny(b []byte, it *item) error {
 	if it.body == nil {
 		it.body = []byte{}
 	}
-	return fields(b, func(num protowire.Number, b []byte) (err error) {
+	return fields(b, func(num protowire.Number, b []byte) error {
 		switch num {
 		case anyTypeURL:
-			it.typeURL, err = text(b)
+			it.typeURL = b
 		case anyValue:
 			it.body = b
 		}
-		return err
+		return nil
 	})
 }
 
@@ -80,7 +80,7 @@ func parseAnyOrResource(b []byte, it *item) error {
 	if err := parseAny(b, it); err != nil {
 		return err
 	}
-	if it.typeURL != wrapperURL {
+	if string(it.typeURL) != wrapperURL {
 		return nil
 	}
 	wrapped := it.body

@@ -61,7 +61,7 @@ func comparedDelta(t *testing.T, b []byte) {
 		if w.ResourceName.GetName() != "" && (name == "" || g.name == canonicalName(w.ResourceName.Name)) {
 			name = w.ResourceName.Name // only one of them may be set
 		}
-		if g.name != canonicalName(name) || g.version != w.Version || g.typeURL != w.Resource.GetTypeUrl() ||
+		if g.name != canonicalName(name) || g.version != w.Version || string(g.typeURL) != w.Resource.GetTypeUrl() ||
 			(g.body == nil) != (w.Resource == nil) || !bytes.Equal(g.body, w.Resource.GetValue()) {
 			t.Fatalf("delta: resource %d: got %+v, want %v", i, g, w)
 		}
@@ -88,7 +88,7 @@ func comparedSotW(t *testing.T, b []byte) {
 		if w.TypeUrl == wrapperURL {
 			continue
 		}
-		if g.err != nil || g.typeURL != w.TypeUrl || !bytes.Equal(g.body, w.Value) {
+		if g.err != nil || string(g.typeURL) != w.TypeUrl || !bytes.Equal(g.body, w.Value) {
 			t.Fatalf("sotw: resource %d: got %+v, want %v", i, g, w)
 		}
 	}
