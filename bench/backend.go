@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// The service that is called: bench.Echo, by gRPC and by HTTP.
+const (
+	// backends is how many serve each protocol.
+	backends = 3
+
+	echoPath = "/bench.Echo/Call" // answers with what it is sent
+	// streamPath answers each message of a stream with itself.
+	streamPath = "/bench.Echo/Stream"
+	whoPath    = "/bench.Echo/Who" // answers with the backend's name
+	// echoPrefix is the last route of every table.
+	echoPrefix = "/bench.Echo/"
+)
+
+// payload is what calls carry each way.
+var payload = make([]byte, 100)
+
+func newGRPCBackend(name string) *grpc.Server {
+	method := func(answer func(*wrapperspb.BytesValue) *wrapperspb.BytesValue) grpc.MethodHandler {
+		return func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			in := new(wrapperspb.BytesValue)
+			if err := decode(in); err != nil {
+				return nil, err
+			}
+			return answer(in), nil
+		}
+	}
+	s := grpc.NewServer()
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "bench.Echo",
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
+			{MethodName: "Call", Handler: method(func(in *wrapperspb.BytesValue) *wrapperspb.BytesValue { return in })},
+			{MethodName: "Who", Handler: method(func(*wrapperspb.BytesValue) *wrapperspb.BytesValue {
+				return wrapperspb.Bytes([]byte(name))
+			})},
+		},
+		Streams: []grpc.StreamDesc{{
+			StreamName: "Stream", ServerStreams: true, ClientStreams: true,
+			Handler: func(_ any, s grpc.ServerStream) error {
+				for {
+					m := new(wrapperspb.BytesValue)
+					if err := s.RecvMsg(m); errors.Is(err, io.EOF) {
+						return nil
+					} else if err != nil {
+						return err
+					}
+					if err := s.SendMsg(m); err != nil {
+						return err
+					}
+				}
+			},
+		}},
+	}, struct{}{})
+	return s
+}
+
+// newHTTPBackend speaks HTTP/1.1 and HTTP/2 without TLS.
+func newHTTPBackend(name string) *http.Server {
+	s := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Protocols:         new(http.Protocols),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == whoPath {
+				fmt.Fprint(w, name)
+				return
+			}
+			buf := make([]byte, len(payload))
+			if _, err := io.ReadFull(r.Body, buf); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			_, _ = w.Write(buf)
+		}),
+	}
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	return s
+}

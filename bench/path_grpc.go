@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/xds"
+
+	"github.com/weft-mesh/weft/mesh"
+)
+
+var (
+	unaryPaths = []path{
+		grpcPath("bare grpc-go, round_robin over 3", newUnary, dialBare),
+		control(grpcPath("", newUnary, dialBare)),
+		grpcPath("grpc-go xDS, 1 route", newUnary, dialXDS(1)),
+		grpcPath("grpc-go xDS, 100 routes", newUnary, dialXDS(100)),
+		grpcPath("Weft, 1 route", newUnary, dialWeft(1)),
+		grpcPath("Weft, 100 routes", newUnary, dialWeft(100)),
+		grpcPath("Weft, 1,000 routes", newUnary, dialWeft(1000)),
+	}
+	streamPaths = []path{
+		grpcPath("bare grpc-go, round_robin over 3", newStream, dialBare),
+		control(grpcPath("", newStream, dialBare)),
+		grpcPath("grpc-go xDS, 100 routes", newStream, dialXDS(100)),
+		grpcPath("Weft, 100 routes", newStream, dialWeft(100)),
+	}
+)
+
+func newUnary(conn *grpc.ClientConn) client  { return unary{conn} }
+func newStream(conn *grpc.ClientConn) client { return stream{conn} }
+
+// dialer makes a channel.
+type dialer func(*servers, *mesh.Mesh) (*grpc.ClientConn, error)
+
+func grpcPath(name string, newClient func(*grpc.ClientConn) client, dial dialer) path {
+	return path{name, func(s *servers, m *mesh.Mesh) (client, error) {
+		conn, err := dial(s, m)
+		if err != nil {
+			return nil, err
+		}
+		return newClient(conn), nil
+	}}
+}
+
+func dialBare(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) {
+	r := manual.NewBuilderWithScheme("bench")
+	var state resolver.State
+	for _, a := range s.GRPC {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
+	}
+	r.InitialState(state)
+	return grpc.NewClient("bench:///bench", grpc.WithResolvers(r),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
+
+func dialXDS(routes int) dialer {
+	return func(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) { return dialXDSTarget(s, target("grpc", routes)) }
+}
+
+func dialXDSTarget(s *servers, name string) (*grpc.ClientConn, error) {
+	type object map[string]any
+	bootstrap, err := json.Marshal(object{
+		"xds_servers": []object{{"server_uri": s.XDS, "channel_creds": []object{{"type": "insecure"}}}},
+		"node":        object{"id": "bench"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	// What a program gets that imports grpc/xds with this bootstrap in its environment.
+	r, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
+	if err != nil {
+		return nil, fmt.Errorf("grpc-go xDS: %w", err)
+	}
+	return grpc.NewClient("xds:///"+name, grpc.WithResolvers(r), grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
+
+func dialWeft(routes int) dialer {
+	return func(_ *servers, m *mesh.Mesh) (*grpc.ClientConn, error) { return m.Dial(target("grpc", routes)) }
+}

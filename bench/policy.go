@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// routeCounts are the sizes of route tables that there are.
+var routeCounts = []int{1, 100, 1000}
+
+// target names the listener of a service whose route table has so many routes.
+func target(service string, routes int) string { return fmt.Sprintf("%s-%d", service, routes) }
+
+// furtherTargets is how many targets there are beside those that are measured, each
+// with a cluster of its own, for either protocol.
+const furtherTargets = 64
+
+func furtherTarget(service string, i int) string { return fmt.Sprintf("further-%s-%d", service, i) }
+
+// policyText is the policy that all clients go by, those of grpc-go too. Every service
+// has the same three endpoints and is balanced by round robin, as the bare clients
+// are. What Weft and grpc-go do not both do is not in it.
+func policyText(a addresses) string {
+	var b strings.Builder
+	service := func(name, protocol string, endpoints []string) {
+		fmt.Fprintf(&b, "  %s: {protocol: %s, balance: {policy: round_robin}, endpoints: [%q, %q, %q]}\n",
+			name, protocol, endpoints[0], endpoints[1], endpoints[2])
+	}
+	b.WriteString("services:\n")
+	service("grpc", "grpc", a.GRPC)
+	service("http", "http", a.HTTP)
+	service("h2c", "http2", a.HTTP)
+	for i := range furtherTargets {
+		service(furtherTarget("grpc", i), "grpc", a.GRPC)
+		service(furtherTarget("http", i), "http", a.HTTP)
+	}
+	b.WriteString("routes:\n")
+	for _, service := range []string{"grpc", "http", "h2c"} {
+		for _, n := range routeCounts {
+			fmt.Fprintf(&b, "  %s:\n", target(service, n))
+			for i := range n - 1 {
+				fmt.Fprintf(&b, "    - {match: {%s}, to: %s}\n", otherMatch(i), service)
+			}
+			fmt.Fprintf(&b, "    - {match: {path: {prefix: %s}}, to: %s}\n", echoPrefix, service)
+		}
+	}
+	return b.String()
+}
+
+// otherMatch is the i-th route before the one that takes the calls: of four, two match
+// another method, one another service, and one the method that is called, for
+// a tenant that is not calling.
+func otherMatch(i int) string {
+	switch i % 4 {
+	case 0, 1:
+		return fmt.Sprintf("path: {exact: /bench.Echo/Other%d}", i)
+	case 2:
+		return fmt.Sprintf("path: {prefix: /bench.Service%d/}", i)
+	default:
+		return fmt.Sprintf("path: {exact: %s}, headers: {x-tenant: {exact: tenant-%d}}", echoPath, i)
+	}
+}

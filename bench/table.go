@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// row is a path and what was measured of it.
+type row struct {
+	path
+	client  client
+	samples map[int][]sample // by callers, one for each round
+}
+
+// rows are those of one protocol; the first is the bare one.
+type rows struct {
+	protocol string
+	rows     []*row
+}
+
+// printCalls measures and prints what a call costs along each path.
+func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err error) {
+	m, err := newMesh(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeMesh(m)) }()
+	var table []rows
+	for _, p := range protocols {
+		rs := rows{protocol: p.name}
+		for i, path := range p.paths {
+			if i == 0 || o.only.MatchString(p.name+": "+path.name) {
+				rs.rows = append(rs.rows, &row{path: path, samples: map[int][]sample{}})
+			}
+		}
+		if len(rs.rows) == 1 {
+			continue // nothing to compare with it
+		}
+		table = append(table, rs)
+		for _, r := range rs.rows {
+			if r.client, err = r.open(s, m); err != nil {
+				return fmt.Errorf("%s: %s: %w", p.name, r.name, err)
+			}
+			defer r.client.close()
+		}
+	}
+	if err := warmUp(ctx, table, o); err != nil {
+		return err
+	}
+	for round := range o.rounds {
+		if err := playRound(ctx, table, o, round, o.slot, true); err != nil {
+			return err
+		}
+	}
+	for i := range table {
+		table[i].print(out, o)
+	}
+	return nil
+}
+
+// warmUp connects what will be used and fills the pools.
+func warmUp(ctx context.Context, table []rows, o options) error {
+	return playRound(ctx, table, o, 0, max(o.slot/5, 10*time.Millisecond), false)
+}
+
+// playRound gives every path a slot for each number of callers. The order turns, so
+// that no path always runs after the same one.
+func playRound(ctx context.Context, table []rows, o options, round int, slot time.Duration, keep bool) error {
+	for _, callers := range o.callers {
+		for _, rs := range table {
+			for i := range rs.rows {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				r := rs.rows[(i+round)%len(rs.rows)]
+				s, err := measure(r.client, callers, slot)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", rs.protocol, r.name, err)
+				}
+				if keep {
+					r.samples[callers] = append(r.samples[callers], s)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// print prints the rows as a Markdown table.
+func (rs rows) print(out io.Writer, o options) {
+	few := slices.Min(o.callers)
+	bare := rs.rows[0]
+	header := []string{rs.protocol, "allocs/call", "B/call", "latency × bare, " + callersText(few)}
+	for _, n := range o.callers {
+		header = append(header, "CPU × bare, "+callersText(n))
+	}
+	fmt.Fprintf(out, "\n| %s |\n|%s\n", strings.Join(header, " | "), strings.Repeat(" --- |", len(header)))
+	for _, r := range rs.rows {
+		cells := []string{
+			r.name,
+			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.allocs })),
+			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.bytes })),
+			fmt.Sprintf("%.2f", r.ratio(bare, few, func(s sample) float64 { return float64(s.latency) })),
+		}
+		for _, n := range o.callers {
+			cells = append(cells, fmt.Sprintf("%.2f", r.ratio(bare, n, func(s sample) float64 { return float64(s.cpu) })))
+		}
+		fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
+	}
+	var costs []string
+	for _, n := range o.callers {
+		costs = append(costs, fmt.Sprintf("%.1f µs with %s", bare.median(n, func(s sample) float64 {
+			return s.cpu.Seconds() * 1e6
+		}), callersText(n)))
+	}
+	fmt.Fprintf(out, "\nThe bare call takes %.1f µs with %s; its client's CPU is %s.\n",
+		bare.median(few, func(s sample) float64 { return s.latency.Seconds() * 1e6 }), callersText(few), strings.Join(costs, ", "))
+}
+
+func callersText(n int) string {
+	if n == 1 {
+		return "1 caller"
+	}
+	return fmt.Sprint(n, " callers")
+}
+
+func (r *row) median(callers int, of func(sample) float64) float64 {
+	var list []float64
+	for _, s := range r.samples[callers] {
+		list = append(list, of(s))
+	}
+	return median(list)
+}
+
+// ratio is the median over the rounds of the ratio to bare's sample of the round.
+func (r *row) ratio(bare *row, callers int, of func(sample) float64) float64 {
+	var list []float64
+	for i, s := range r.samples[callers] {
+		list = append(list, of(s)/of(bare.samples[callers][i]))
+	}
+	return median(list)
+}
+
+func median(list []float64) float64 {
+	slices.Sort(list)
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
+}
