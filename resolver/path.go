@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -93,19 +94,19 @@ func fieldNames(names ...protoreflect.Name) fields {
 	return f
 }
 
-// warnUnread warns about each field of m that is set and not among read: those that
-// the code acts on, and those that change nothing about where a call goes and how
-// it fares (names for statistics and the like).
+// warnUnread warns about each field of m that is set and not in one of the sets: the
+// fields that the code acts on, and those that change nothing about where a call goes
+// and how it fares (names for statistics and the like).
 //
 // Looking at what is set, not at a list of what to warn about, leaves no field out
 // that a newer control plane may send.
-func (p *path) warnUnread(m proto.Message, read fields) {
+func (p *path) warnUnread(m proto.Message, read ...fields) {
 	if p.decoder.config.Warnings == nil {
 		return
 	}
 	r := m.ProtoReflect()
 	r.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if !read[fd.Name()] {
+		if !slices.ContainsFunc(read, func(f fields) bool { return f[fd.Name()] }) {
 			p.to(string(fd.Name())).warn()
 		}
 		return true

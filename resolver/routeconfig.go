@@ -133,8 +133,8 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 		if err != nil {
 			return nil, err
 		}
-		if vh.GetRequireTls() != routev3.VirtualHost_NONE && policy.unsupportedHTTP == nil {
-			policy.unsupportedHTTP = p.to("require_tls").errorf("%w", ErrUnsupported)
+		if vh.GetRequireTls() != routev3.VirtualHost_NONE {
+			policy.refuseHTTP(p.to("require_tls"))
 		}
 		h.routes[i], matches[i] = policy, policy.match
 	}
@@ -181,6 +181,12 @@ func (r *routePolicy) refuse(p *path) {
 	p.warnFails()
 }
 
+// refuseHTTP makes the route fail HTTP requests, for the field at p.
+func (r *routePolicy) refuseHTTP(p *path) {
+	r.unsupportedHTTP = p.errorf("%w", ErrUnsupported)
+	p.warnFails()
+}
+
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
 	"max_grpc_timeout",
@@ -197,9 +203,9 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	if err := p.timeouts(a, &to.timeouts); err != nil {
 		return err
 	}
-	p.warnUnread(a, routeActionFields)
+	p.warnUnread(a, routeActionFields, rewriteFields)
 	if f := firstSet(a, rewriteFields); f != "" {
-		to.unsupportedHTTP = p.to(f).errorf("%w", ErrUnsupported)
+		to.refuseHTTP(p.to(f))
 	}
 	switch c := a.GetClusterSpecifier().(type) {
 	case *routev3.RouteAction_Cluster:
@@ -235,7 +241,7 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) err
 	var total uint64
 	for i, c := range w.GetClusters() {
 		q := p.at("clusters", i)
-		q.warnUnread(c, clusterWeightFields)
+		q.warnUnread(c, clusterWeightFields, rewriteFields)
 		total += uint64(c.GetWeight().GetValue())
 		switch {
 		case c.GetName() == "" && c.GetClusterHeader() != "":
@@ -246,7 +252,7 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) err
 			to.clusters = append(to.clusters, weightedName{c.GetName(), c.GetWeight().GetValue()})
 		}
 		if f := firstSet(c, rewriteFields); f != "" {
-			to.unsupportedHTTP = q.to(f).errorf("%w", ErrUnsupported)
+			to.refuseHTTP(q.to(f))
 		}
 	}
 	switch {

@@ -78,9 +78,10 @@ func (m *routeMatch) conditions(r *Request, path string) bool {
 	return m.fraction == nil || m.fraction.take()
 }
 
-// always reports whether the literal is all that the match asks for.
+// always reports whether a path with the literal is all that the match asks for. (An
+// exact one that does not regard case is indexed among prefixes, and asks for more.)
 func (m *routeMatch) always() bool {
-	return !m.segment && !m.connect && !m.grpc && !m.tls && m.regex == nil && m.fraction == nil &&
+	return !(m.exact && m.fold) && !m.segment && !m.connect && !m.grpc && !m.tls && m.regex == nil && m.fraction == nil &&
 		len(m.headers)+len(m.query)+len(m.cookies) == 0
 }
 

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -68,12 +69,12 @@ func (c *templateCompiler) compile(rest string, inVar bool) error {
 			}
 			rest = rest[1:]
 		case rest[0] == '{':
+			if inVar {
+				return errors.New("a variable within a variable")
+			}
 			end := strings.IndexByte(rest, '}')
 			if end < 0 {
-				return fmt.Errorf("unclosed {")
-			}
-			if inVar {
-				return fmt.Errorf("a variable within a variable")
+				return errors.New("unclosed {")
 			}
 			if err := c.variable(rest[1:end]); err != nil {
 				return err
