@@ -57,7 +57,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		if err != nil {
 			closeBody(out)
 			if failed != nil {
-				err = failed
+				err = &balancer.UnreachableError{Cluster: x.call.Cluster.Name(), Last: failed}
 			}
 			return nil, x.call.Refused(err)
 		}

@@ -3,7 +3,6 @@ package call
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -112,5 +111,5 @@ func (c *Call) Refused(err error) error {
 	case errors.Is(err, balancer.ErrDropped):
 		kind = ErrOverloaded
 	}
-	return c.Target.refuse(kind, codes.Unavailable, fmt.Errorf("cluster %q: %w", c.Cluster.Name(), err))
+	return c.Target.refuse(kind, codes.Unavailable, err) // which names the cluster
 }

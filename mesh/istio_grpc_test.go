@@ -1,0 +1,111 @@
+package mesh_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+// echoPorts are the recorded service's, by protocol, and echoEndpoints the
+// addresses of its two versions.
+var (
+	echoPorts     = map[string]string{"grpc": "7070", "http": "8080"}
+	echoEndpoints = map[string]map[string]string{
+		"grpc": {"v1": "127.0.0.1:17071", "v2": "127.0.0.2:17071"},
+		"http": {"v1": "127.0.0.1:18081", "v2": "127.0.0.2:18081"},
+	}
+)
+
+// echoCases are the calls that the recorded virtual host tells apart. The canary
+// route also injects faults, which is among the warnings for now: when it is acted
+// on, some of its calls must fail.
+var echoCases = []struct {
+	name string
+	request
+	want map[string]int // of 40 calls
+}{
+	{"split", request{path: "/proto.Echo/Say"}, map[string]int{"v1": 20, "v2": 20}},
+	{"canary", request{path: "/proto.Echo/Say", header: map[string]string{"x-canary": "1"}}, map[string]int{"v2": 40}},
+	{"canary by prefix", request{path: "/proto.EchoStream/Say", header: map[string]string{"X-Canary": "1"}}, map[string]int{"v2": 40}},
+	{"canary of another value", request{path: "/proto.Echo/Say", header: map[string]string{"x-canary": "11"}}, map[string]int{"v1": 20, "v2": 20}},
+	{"canary of another path", request{path: "/proto.Other/Say", header: map[string]string{"x-canary": "1"}}, map[string]int{"v1": 20, "v2": 20}},
+}
+
+// eachADS runs a test with both forms of ADS, and with servers that send what was
+// asked for and that send everything there is.
+func eachADS(t *testing.T, test func(t *testing.T, form string, everything bool)) {
+	for _, form := range []string{"delta", "sotw"} {
+		for what, everything := range map[string]bool{"asked": false, "everything": true} {
+			t.Run(form+" "+what, func(t *testing.T) {
+				t.Parallel()
+				test(t, form, everything)
+			})
+		}
+	}
+}
+
+// TestIstioProxyless has calls go by what istiod serves to proxyless gRPC.
+func TestIstioProxyless(t *testing.T) {
+	eachADS(t, func(t *testing.T, form string, everything bool) {
+		eachProtocol(t, func(t *testing.T, p protocol) {
+			v1, v2 := p.backend(t, "v1"), p.backend(t, "v2")
+			cp := newReplay(t, "grpc", everything)
+			cp.move(t, map[string]string{
+				echoEndpoints[p.name]["v1"]: v1.Addr,
+				echoEndpoints[p.name]["v2"]: v2.Addr,
+			})
+			m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, map[string]any{"weft": map[string]any{"ads": form}})))
+			callsEcho(t, p, m)
+			cp.introduced(t, resolver.ClusterURL, resolver.EndpointsURL, resolver.ListenerURL, resolver.RouteConfigURL)
+		})
+	})
+}
+
+// callsEcho makes the calls of echoCases.
+func callsEcho(t *testing.T, p protocol, m *mesh.Mesh) {
+	t.Helper()
+	target := "echo.mesh.local:" + echoPorts[p.name]
+	if err := m.Ready(within(t, long), target); err != nil {
+		t.Fatal(err)
+	}
+	call := p.client(t, m, target)
+	// gRPC balances over what is connected: let both be.
+	eventually(t, call, request{path: "/proto.Echo/Say"}, "v1", "v2")
+	for _, c := range echoCases {
+		if diff := cmp.Diff(c.want, counts(t, call, c.request, 40)); diff != "" {
+			t.Errorf("%s: answers (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+// introduced checks that one node introduced itself, on one stream, and asked for
+// these types, and that it has accepted every response.
+func (r *replay) introduced(t *testing.T, types ...string) {
+	t.Helper()
+	r.settle(t)
+	if diff := cmp.Diff(types, r.types()); diff != "" {
+		t.Errorf("types asked for (-want +got):\n%s", diff)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.acks < len(types) {
+		t.Errorf("%d answers to %d types of resources", r.acks, len(types))
+	}
+	if len(r.nodes) != 1 {
+		t.Fatalf("%d introductions, want one", len(r.nodes))
+	}
+	node := r.nodes[0]
+	if got := node.GetId(); got != istioNode {
+		t.Errorf("node id %q, want %q", got, istioNode)
+	}
+	if diff := cmp.Diff(r.metadata, node.GetMetadata().AsMap()); diff != "" {
+		t.Errorf("node metadata (-want +got):\n%s", diff)
+	}
+	if got := node.GetUserAgentName(); got != "weft" {
+		t.Errorf("user agent %q, want weft", got)
+	}
+}

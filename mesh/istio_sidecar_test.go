@@ -1,0 +1,236 @@
+package mesh_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-mesh/weft/internal/testca"
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+// The identities of the recorded service and of its caller.
+const (
+	echoID = "spiffe://cluster.local/ns/default/sa/echo"
+	webID  = "spiffe://cluster.local/ns/default/sa/web"
+)
+
+// TestIstioSidecar has calls go by what istiod serves to an Envoy: routes are found
+// by port, and every connection is mTLS, with the certificates that the bootstrap
+// has under the names of Istio's secrets.
+func TestIstioSidecar(t *testing.T) {
+	ca := testca.New(t, "istio")
+	eachADS(t, func(t *testing.T, form string, everything bool) {
+		eachProtocol(t, func(t *testing.T, p protocol) {
+			v1, v2 := startEcho(t, p, "v1", ca, echoID), startEcho(t, p, "v2", ca, echoID)
+			cp := newReplay(t, "sidecar", everything)
+			cp.move(t, map[string]string{
+				echoEndpoints[p.name]["v1"]: v1.addr,
+				echoEndpoints[p.name]["v2"]: v2.addr,
+			})
+			m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, form, istioSecrets(t, ca))))
+			callsEcho(t, p, m)
+			cp.introduced(t, resolver.ClusterURL, resolver.EndpointsURL, resolver.RouteConfigURL)
+			for version, backend := range map[string]*echo{"v1": v1, "v2": v2} {
+				want := []handshake{{
+					client:     "[" + webID + "]",
+					serverName: "outbound_." + echoPorts[p.name] + "_." + version + "_.echo.mesh.local",
+					protocol:   map[string]string{"grpc": "h2", "http": "http/1.1"}[p.name],
+				}}
+				if diff := cmp.Diff(want, backend.saw(), cmp.AllowUnexported(handshake{})); diff != "" {
+					t.Errorf("%s: handshakes (-want +got):\n%s", version, diff)
+				}
+			}
+		})
+	})
+}
+
+// TestIstioFailover has a call fall to the second of the recorded cluster's two
+// priorities when its first is gone. No recorded route leads there.
+func TestIstioFailover(t *testing.T) {
+	ca := testca.New(t, "istio")
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		v1, v2 := startEcho(t, p, "v1", ca, echoID), startEcho(t, p, "v2", ca, echoID)
+		cp := newReplay(t, "sidecar", true)
+		cp.move(t, map[string]string{
+			echoEndpoints[p.name]["v1"]: v1.addr,
+			echoEndpoints[p.name]["v2"]: v2.addr,
+		})
+		cp.add(t, &routev3.RouteConfiguration{Name: "1", VirtualHosts: []*routev3.VirtualHost{{
+			Name:    "all",
+			Domains: []string{"*"},
+			Routes: []*routev3.Route{{
+				Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "outbound|" + echoPorts[p.name] + "||echo.mesh.local"},
+				}},
+			}},
+		}}})
+		m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, "delta", istioSecrets(t, ca))))
+		call := p.client(t, m, "echo.mesh.local:1")
+		if diff := cmp.Diff(map[string]int{"v1": 10}, counts(t, call, request{}, 10)); diff != "" {
+			t.Errorf("answers (-want +got):\n%s", diff)
+		}
+		v1.stop()
+		// A call may have been on its way to v1; what comes after it may not.
+		_, _ = call(within(t, long), request{})
+		eventually(t, call, request{}, "v2")
+	})
+}
+
+// TestIstioRefusesImpostors has backends that are not the service that policy names.
+func TestIstioRefusesImpostors(t *testing.T) {
+	ca, other := testca.New(t, "istio"), testca.New(t, "other")
+	for _, c := range []struct {
+		name string
+		ca   *testca.CA
+		id   string
+		says string
+	}{
+		{"another service", ca, "spiffe://cluster.local/ns/default/sa/mallory", "sa/mallory"},
+		{"another trust domain", ca, "spiffe://evil.local/ns/default/sa/echo", "evil.local"},
+		{"a longer name", ca, echoID + "o", "sa/echoo"},
+		{"another authority", other, echoID, "unknown authority"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			eachProtocol(t, func(t *testing.T, p protocol) {
+				impostor := startEcho(t, p, "impostor", c.ca, c.id)
+				call := p.sidecarCall(t, impostor.addr, istioSecrets(t, ca))
+				refused(t, call, c.says)
+				if n := impostor.calls(); n != 0 {
+					t.Errorf("%d requests reached the impostor", n)
+				}
+			})
+		})
+	}
+}
+
+// TestIstioNeverPlaintext has backends to which a TLS connection cannot be made,
+// for want of an answer in TLS or of the certificates, listening for plaintext.
+func TestIstioNeverPlaintext(t *testing.T) {
+	ca := testca.New(t, "istio")
+	all := istioSecrets(t, ca)
+	absent := testca.NewFiles(t)
+	for _, c := range []struct {
+		name    string
+		secrets map[string]any
+		says    string
+		hello   bool // the handshake begins
+	}{
+		{"a plaintext backend", all, "TLS", true},
+		{"no certificate providers", nil, "no certificate_providers", false},
+		{"no identity", map[string]any{"ROOTCA": all["ROOTCA"]}, "default", false},
+		{"no roots", map[string]any{"default": all["default"]}, "ROOTCA", false},
+		{"no identity's file", map[string]any{"ROOTCA": all["ROOTCA"], "default": fileWatcher(map[string]string{
+			"certificate_file": absent.Cert, "private_key_file": absent.Key,
+		})}, absent.Cert, false},
+		{"no roots' file", map[string]any{"default": all["default"], "ROOTCA": fileWatcher(map[string]string{
+			"ca_certificate_file": absent.CA,
+		})}, absent.CA, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			eachProtocol(t, func(t *testing.T, p protocol) {
+				plain := startWiretap(t)
+				call := p.sidecarCall(t, plain.addr, c.secrets)
+				refused(t, call, c.says)
+				sent := plain.heard()
+				switch {
+				case !c.hello && len(sent) > 0:
+					t.Errorf("the backend was sent %q", sent)
+				case c.hello && len(sent) == 0:
+					t.Error("no connection was tried")
+				}
+				for _, s := range sent {
+					const handshakeRecord = 0x16
+					if s[0] != handshakeRecord || strings.Contains(s, secretOfRequest) {
+						t.Errorf("the backend was sent %q, which is not only a TLS handshake", s)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestIstioPassthrough has hosts that the mesh does not know refused, for now:
+// Istio's cluster for them means the address that the caller named.
+func TestIstioPassthrough(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		cp := newReplay(t, "sidecar", true)
+		m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, "delta", nil)))
+		_, err := p.client(t, m, "unknown.example:"+echoPorts[p.name])(within(t, long), request{})
+		if err == nil {
+			t.Fatal("the call went somewhere")
+		}
+		for _, want := range []string{"PassthroughCluster", "ORIGINAL_DST", "not supported"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q does not say %q", err, want)
+			}
+		}
+		cp.settle(t)
+	})
+}
+
+const secretOfRequest = "a secret of the caller"
+
+// refused makes a call that must fail, for want of a connection.
+func refused(t *testing.T, call func(context.Context, request) (string, error), says string) {
+	t.Helper()
+	answer, err := call(within(t, long), request{path: "/proto.Echo/Say", header: map[string]string{"x-secret": secretOfRequest}})
+	if err == nil {
+		t.Fatalf("answered by %q", answer)
+	}
+	if !errors.Is(err, mesh.ErrUnavailable) {
+		t.Errorf("error %v is not ErrUnavailable", err)
+	}
+	if !strings.Contains(err.Error(), says) {
+		t.Errorf("error %q does not say %q", err, says)
+	}
+}
+
+// sidecarCall calls the recorded service in a mesh that takes both of its versions
+// to be at addr.
+func (p protocol) sidecarCall(t *testing.T, addr string, secrets map[string]any) func(context.Context, request) (string, error) {
+	cp := newReplay(t, "sidecar", true)
+	cp.move(t, map[string]string{
+		echoEndpoints[p.name]["v1"]: addr,
+		echoEndpoints[p.name]["v2"]: addr,
+	})
+	m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, "delta", secrets)))
+	return p.client(t, m, "echo.mesh.local:"+echoPorts[p.name])
+}
+
+// sidecarBootstrap finds targets as a sidecar does. secrets are the certificate
+// providers; nil for none.
+func (r *replay) sidecarBootstrap(t *testing.T, form string, secrets map[string]any) []byte {
+	more := map[string]any{
+		"weft": map[string]any{"ads": form, "route_config_name_template": "%p"},
+	}
+	if secrets != nil {
+		more["certificate_providers"] = secrets
+	}
+	return r.bootstrap(t, more)
+}
+
+// istioSecrets are certificate providers under the names of Istio's secrets: the
+// caller's identity, and the roots it trusts.
+func istioSecrets(t *testing.T, ca *testca.CA) map[string]any {
+	files := testca.NewFiles(t)
+	files.WriteIdentity(t, ca.SPIFFE(t, webID))
+	files.WriteCA(t, ca)
+	return map[string]any{
+		"default": fileWatcher(map[string]string{"certificate_file": files.Cert, "private_key_file": files.Key}),
+		"ROOTCA":  fileWatcher(map[string]string{"ca_certificate_file": files.CA}),
+	}
+}
+
+func fileWatcher(config map[string]string) map[string]any {
+	return map[string]any{"plugin_name": "file_watcher", "config": config}
+}
