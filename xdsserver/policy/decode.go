@@ -25,6 +25,8 @@ type decoder struct {
 	// read, and parts around an error of any kind.
 	broken, incomplete map[path]bool
 
+	fields map[reflect.Type]map[string]field // of the types met
+
 	depth     int                 // of nested values
 	copies    int                 // values read behind aliases
 	expanding map[*yaml.Node]bool // aliased values that are being read
@@ -36,6 +38,7 @@ func newDecoder() *decoder {
 		broken:     make(map[path]bool),
 		incomplete: make(map[path]bool),
 		expanding:  make(map[*yaml.Node]bool),
+		fields:     make(map[reflect.Type]map[string]field),
 	}
 }
 
@@ -44,7 +47,7 @@ const (
 	maxDepth = 100
 	// maxCopies bounds the values behind aliases, counted each time: a few short
 	// lines could otherwise stand for billions.
-	maxCopies = 1_000_000
+	maxCopies = 250_000
 )
 
 var (
@@ -194,11 +197,14 @@ func (d *decoder) enter(n *yaml.Node, p path) (target *yaml.Node, leave func(), 
 
 // structure reads a mapping whose names are the fields of v.
 func (d *decoder) structure(n *yaml.Node, p path, v reflect.Value) {
-	fields := fieldsOf(v.Type())
+	if d.fields[v.Type()] == nil {
+		d.fields[v.Type()] = fieldsOf(v.Type())
+	}
+	fields := d.fields[v.Type()]
 	seen := make(map[string]*yaml.Node)
 	for key, value := range d.entries(n, p, wantMapping(v)) {
 		name := key.Value
-		i, known := fields[name]
+		field, known := fields[name]
 		switch {
 		case known && seen[name] != nil:
 			d.nameErrorf(key, p.field(name), "field %q is given twice, first at %s", name, d.at(seen[name]))
@@ -216,10 +222,10 @@ func (d *decoder) structure(n *yaml.Node, p path, v reflect.Value) {
 			continue
 		}
 		d.remember(p.field(name), key, value)
-		d.value(value, p.field(name), v.Field(i))
+		d.value(value, p.field(name), v.Field(field.index))
 	}
-	for i := range v.NumField() {
-		if name, required := fieldName(v.Type().Field(i)); required && seen[name] == nil && n.Kind == yaml.MappingNode {
+	for _, name := range sortedKeys(fields) {
+		if fields[name].required && seen[name] == nil && n.Kind == yaml.MappingNode {
 			d.nameErrorf(n, p.field(name), "field %q is missing", name)
 		}
 	}
@@ -427,20 +433,20 @@ func entryOf(p path) string {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
+// field is a field of the model that the format has a name for.
+type field struct {
+	index    int
+	required bool
+}
+
 // fieldsOf are the fields of a struct of the model by the names of the format.
-func fieldsOf(t reflect.Type) map[string]int {
-	fields := make(map[string]int, t.NumField())
+func fieldsOf(t reflect.Type) map[string]field {
+	fields := make(map[string]field, t.NumField())
 	for i := range t.NumField() {
-		if name, _ := fieldName(t.Field(i)); name != "" {
-			fields[name] = i
+		name, option, _ := strings.Cut(t.Field(i).Tag.Get("policy"), ",")
+		if name != "" {
+			fields[name] = field{i, option == "required"}
 		}
 	}
 	return fields
-}
-
-// fieldName is the name of a field in the format, "" if it has none, and whether
-// it has to be given.
-func fieldName(f reflect.StructField) (name string, required bool) {
-	name, option, _ := strings.Cut(f.Tag.Get("policy"), ",")
-	return name, option == "required"
 }

@@ -133,13 +133,10 @@ type schemaGenerator struct {
 func (g *schemaGenerator) structure(t reflect.Type) map[string]any {
 	properties := map[string]any{}
 	var required []string
-	for i := range t.NumField() {
-		field := t.Field(i)
-		name, isRequired := fieldName(field)
-		if name == "" {
-			continue
-		}
-		if isRequired {
+	fields := fieldsOf(t)
+	for _, name := range sortedKeys(fields) {
+		field := t.Field(fields[name].index)
+		if fields[name].required {
 			required = append(required, name)
 		}
 		property := g.value(field.Type)
@@ -216,12 +213,8 @@ func collectStructs(t reflect.Type, found map[string]reflect.Type) {
 	case reflect.Pointer, reflect.Map, reflect.Slice:
 		collectStructs(t.Elem(), found)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			field := t.Field(i)
-			if name, _ := fieldName(field); name == "" {
-				continue
-			}
-			elem := field.Type
+		for _, field := range fieldsOf(t) {
+			elem := t.Field(field.index).Type
 			for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Map || elem.Kind() == reflect.Slice {
 				elem = elem.Elem()
 			}

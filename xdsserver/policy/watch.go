@@ -23,12 +23,7 @@ import (
 // Where the system cannot notify of changes the files are read every two seconds;
 // where it can, every thirty seconds nevertheless, for the file systems that forget to (NFS).
 func Watch(ctx context.Context, path string, changed func(*Policy, error)) {
-	w := &watcher{path: path, changed: changed}
-	if notifier, err := fsnotify.NewWatcher(); err == nil {
-		defer notifier.Close()
-		w.notifier = notifier
-	}
-	w.run(ctx)
+	newWatcher(path, changed).run(ctx)
 }
 
 const (
@@ -46,20 +41,30 @@ type watcher struct {
 	last    uint64 // the fingerprint of what was reported last
 	started bool
 
+	interval time.Duration // between looks that nothing asked for
+
 	notifier *fsnotify.Watcher // nil where the system has none
 	chain    chain             // what leads to the policy
 	folders  map[string]bool   // that the notifier watches
 }
 
+func newWatcher(path string, changed func(*Policy, error)) *watcher {
+	w := &watcher{path: path, changed: changed, interval: pollAlone}
+	if notifier, err := fsnotify.NewWatcher(); err == nil {
+		w.notifier, w.interval = notifier, pollBeside
+	}
+	return w
+}
+
+// run watches until ctx is done, and closes the notifier.
 func (w *watcher) run(ctx context.Context) {
 	var events <-chan fsnotify.Event
 	var lost <-chan error
-	interval := pollAlone
 	if w.notifier != nil {
+		defer w.notifier.Close()
 		events, lost = w.notifier.Events, w.notifier.Errors
-		interval = pollBeside
 	}
-	poll := time.NewTicker(interval)
+	poll := time.NewTicker(w.interval)
 	defer poll.Stop()
 	settled := time.NewTimer(0) // the first look
 	defer settled.Stop()
@@ -81,29 +86,37 @@ func (w *watcher) run(ctx context.Context) {
 		case <-lost:
 			touched()
 		case <-poll.C:
-			w.look(ctx)
+			// What changed may be half written: it is read again when it has settled.
+			if _, news, _ := w.look(); news {
+				touched()
+			}
 		case <-settled.C:
 			since = time.Time{}
-			w.look(ctx)
+			w.report(ctx)
 		}
 	}
 }
 
-// look reads the files and reports them if they are not what they were. It asks for
-// events first, so that no change falls between.
-func (w *watcher) look(ctx context.Context) {
-	w.follow()
-	sources, err := read(w.path)
-	sum := fingerprint(sources, err)
-	if ctx.Err() != nil || w.started && sum == w.last {
+// report tells what the files say, if that is news.
+func (w *watcher) report(ctx context.Context) {
+	sources, news, err := w.look()
+	if !news || ctx.Err() != nil {
 		return
 	}
-	w.started, w.last = true, sum
+	w.started, w.last = true, fingerprint(sources, err)
 	if err != nil {
 		w.changed(nil, err)
 		return
 	}
 	w.changed(parse(sources))
+}
+
+// look reads the files; news says that they are not what was reported last. It asks
+// for events first, so that no change falls between.
+func (w *watcher) look() (sources []source, news bool, err error) {
+	w.follow()
+	sources, err = read(w.path)
+	return sources, !w.started || fingerprint(sources, err) != w.last, err
 }
 
 // follow asks for the events of every folder in which a change may change the policy.
