@@ -34,7 +34,7 @@ func TestIstioSidecar(t *testing.T) {
 				echoEndpoints[p.name]["v1"]: v1.addr,
 				echoEndpoints[p.name]["v2"]: v2.addr,
 			})
-			m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, form, istioSecrets(t, ca))))
+			m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode(form, istioSecrets(t, ca)))))
 			callsEcho(t, p, m)
 			cp.introduced(t, resolver.ClusterURL, resolver.EndpointsURL, resolver.RouteConfigURL)
 			for version, backend := range map[string]*echo{"v1": v1, "v2": v2} {
@@ -72,7 +72,7 @@ func TestIstioFailover(t *testing.T) {
 				}},
 			}},
 		}}})
-		m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, "delta", istioSecrets(t, ca))))
+		m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode("delta", istioSecrets(t, ca)))))
 		call := p.client(t, m, "echo.mesh.local:1")
 		if diff := cmp.Diff(map[string]int{"v1": 10}, counts(t, call, request{}, 10)); diff != "" {
 			t.Errorf("answers (-want +got):\n%s", diff)
@@ -164,7 +164,7 @@ func TestIstioNeverPlaintext(t *testing.T) {
 func TestIstioPassthrough(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		cp := newReplay(t, "sidecar", true)
-		m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, "delta", nil)))
+		m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode("delta", nil))))
 		_, err := p.client(t, m, "unknown.example:"+echoPorts[p.name])(within(t, long), request{})
 		if err == nil {
 			t.Fatal("the call went somewhere")
@@ -203,20 +203,20 @@ func (p protocol) sidecarCall(t *testing.T, addr string, secrets map[string]any)
 		echoEndpoints[p.name]["v1"]: addr,
 		echoEndpoints[p.name]["v2"]: addr,
 	})
-	m := meshtest.New(t, mesh.WithBootstrap(cp.sidecarBootstrap(t, "delta", secrets)))
+	m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode("delta", secrets))))
 	return p.client(t, m, "echo.mesh.local:"+echoPorts[p.name])
 }
 
-// sidecarBootstrap finds targets as a sidecar does. secrets are the certificate
-// providers; nil for none.
-func (r *replay) sidecarBootstrap(t *testing.T, form string, secrets map[string]any) []byte {
-	more := map[string]any{
+// sidecarMode is what a bootstrap says to find targets as a sidecar does. secrets
+// are the certificate providers; nil for none.
+func sidecarMode(form string, secrets map[string]any) map[string]any {
+	mode := map[string]any{
 		"weft": map[string]any{"ads": form, "route_config_name_template": "%p"},
 	}
 	if secrets != nil {
-		more["certificate_providers"] = secrets
+		mode["certificate_providers"] = secrets
 	}
-	return r.bootstrap(t, more)
+	return mode
 }
 
 // istioSecrets are certificate providers under the names of Istio's secrets: the
