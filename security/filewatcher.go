@@ -52,9 +52,10 @@ func NewFileWatcher(config FileWatcherConfig, logger *slog.Logger) (*FileWatcher
 	if logger == nil {
 		logger = slog.Default()
 	}
+	config.setDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &FileWatcher{
-		config: config.withDefaults(),
+		config: config,
 		logger: logger,
 		look:   make(chan chan struct{}),
 		cancel: cancel,

@@ -105,10 +105,9 @@ func (c *FileWatcherConfig) validate() error {
 	return nil
 }
 
-func (c FileWatcherConfig) withDefaults() FileWatcherConfig {
+func (c *FileWatcherConfig) setDefaults() {
 	if c.RefreshInterval == 0 {
 		c.RefreshInterval = defaultRefreshInterval
 	}
 	c.RefreshInterval = max(c.RefreshInterval, minRefreshInterval)
-	return c
 }
