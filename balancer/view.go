@@ -86,13 +86,15 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // It does not block, lock or allocate.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
-	if p.root == nil {
-		return nil, p.err
-	}
-	if p.drops != nil && len(info.Exclude) == 0 {
+	// Policy drops calls whether or not an endpoint can be reached (gRFC A32), but
+	// a call that is going to ask again only once.
+	if p.drops != nil && p.err != ErrConnecting && len(info.Exclude) == 0 {
 		if err := p.drops.drop(); err != nil {
 			return nil, err
 		}
+	}
+	if p.root == nil {
+		return nil, p.err
 	}
 	l := p.root.choose()
 	if !v.usable(l) || len(info.Exclude) > 0 && slices.Contains(info.Exclude, l.endpoint) {

@@ -28,6 +28,17 @@ services:
 routes:
   orders:
     - {match: {path: {prefix: /known}}, to: orders}
+  drop:
+    - {to: drop}
+resources:
+  - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+    name: drop
+    type: EDS
+    eds_cluster_config: {eds_config: {ads: {}}}
+  - "@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
+    cluster_name: drop
+    endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}], load_balancing_weight: 1}]
+    policy: {drop_overloads: [{category: "too much", drop_percentage: {numerator: 100}}]}
 `)))
 		closed := meshtest.New(t, mesh.WithPolicy([]byte("services:\n"+p.service("orders", dead))))
 		callClosed := p.client(t, closed, "orders")
@@ -45,6 +56,7 @@ routes:
 			{"no route", p.client(t, m, "orders"), mesh.ErrNoRoute, codes.Unavailable, []string{"orders", "/shop.Orders/Get", "table 1"}},
 			{"no endpoints", p.client(t, m, "empty"), mesh.ErrNoEndpoints, codes.Unavailable, []string{"empty", "no endpoints"}},
 			{"nothing accepts", p.client(t, m, "dead"), mesh.ErrUnavailable, codes.Unavailable, []string{"dead", dead.Addr, "refused"}},
+			{"dropped", p.client(t, m, "drop"), mesh.ErrOverloaded, codes.Unavailable, []string{"drop", "too much"}},
 			{"closed", callClosed, mesh.ErrClosed, codes.Canceled, []string{"orders", "closed"}},
 		} {
 			t.Run(c.name, func(t *testing.T) {

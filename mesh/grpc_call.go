@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -86,7 +87,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 
 // explain puts the mesh's own error in place of the status that grpc made of it.
 func (r *rpc) explain(err error) error {
-	if err != nil && r.refuse != nil && status.Code(err) == codes.Unavailable {
+	if err != nil && r.refuse != nil && r.refuse != balancer.ErrConnecting && status.Code(err) == codes.Unavailable {
 		return r.call.Refused(r.refuse)
 	}
 	return err
@@ -109,10 +110,17 @@ func (r *rpc) Values(n *resolver.HeaderName) []string {
 
 func (r *rpc) Cluster() *balancer.Cluster { return r.call.Cluster }
 
-func (r *rpc) Reroute() error { return r.call.Route(r.Context) }
+func (r *rpc) Reroute() error {
+	r.refuse = r.call.Route(r.Context)
+	return r.refuse
+}
 
 func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
 	link, err := r.call.Pick(v, balancer.PickInfo{})
+	if errors.Is(err, balancer.ErrDropped) {
+		// As a status, it ends also a call that would wait for a better time.
+		err = r.call.Refused(err)
+	}
 	r.refuse = err
 	return link, err
 }
