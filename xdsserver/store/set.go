@@ -102,7 +102,8 @@ func build(entries []Entry, old *Set) (*Set, error) {
 	for _, e := range entries {
 		t := tables[e.TypeURL]
 		if t == nil {
-			t = &Table{byName: make(map[string]*Resource)}
+			size := len(old.Table(e.TypeURL).All())
+			t = &Table{byName: make(map[string]*Resource, size), sorted: make([]*Resource, 0, size)}
 			tables[e.TypeURL] = t
 		}
 		r := old.Table(e.TypeURL).Get(e.Name)
@@ -120,6 +121,7 @@ func build(entries []Entry, old *Set) (*Set, error) {
 			problems = append(problems, fmt.Errorf("%s %q: more than one resource of this name", e.TypeURL, e.Name))
 		}
 		t.byName[e.Name] = r
+		t.sorted = append(t.sorted, r)
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -129,7 +131,9 @@ func build(entries []Entry, old *Set) (*Set, error) {
 	h.Reset()
 	for _, typeURL := range slices.Sorted(maps.Keys(tables)) {
 		t := tables[typeURL]
-		t.sorted = slices.SortedFunc(maps.Values(t.byName), func(a, b *Resource) int { return cmp.Compare(a.name, b.name) })
+		if byName := func(a, b *Resource) int { return cmp.Compare(a.name, b.name) }; !slices.IsSortedFunc(t.sorted, byName) {
+			slices.SortFunc(t.sorted, byName)
+		}
 		t.digest = digestOf(t.sorted)
 		if was := old.Table(typeURL); was != nil && slices.Equal(was.sorted, t.sorted) {
 			tables[typeURL] = was

@@ -86,3 +86,10 @@ func (s *Store) prune(typeURL string) {
 		delete(s.indexes, typeURL)
 	}
 }
+
+// Watched tells whether there is any subscriber, or any name subscribed.
+func (s *Store) Watched() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.subs)+len(s.indexes) > 0
+}
