@@ -151,6 +151,29 @@ func TestWatchFolder(t *testing.T) {
 	want(t, reports, "three")
 }
 
+// TestWatchFolderSwap moves a folder away and another in its place: the events of
+// the old one are no longer those of the policy.
+func TestWatchFolderSwap(t *testing.T) {
+	root := write(t, map[string]string{"now/p.yaml": minimal("one"), "next/p.yaml": minimal("two")})
+	now := filepath.Join(root, "now")
+	reports := watchEvents(t, now)
+	want(t, reports, "one")
+	for _, move := range [][2]string{{"now", "old"}, {"next", "now"}} {
+		if err := os.Rename(filepath.Join(root, move[0]), filepath.Join(root, move[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := <-reports
+	if errors.Is(r.err, fs.ErrNotExist) { // it was looked at between the two
+		r = <-reports
+	}
+	if r.err != nil || r.policy.Services["two"] == nil {
+		t.Fatalf("reported %+v", r)
+	}
+	replace(t, filepath.Join(now, "p.yaml"), minimal("three"))
+	want(t, reports, "three")
+}
+
 // TestWatchConfigMap swaps a folder as the kubelet does: the files are links into
 // ..data, which is a link to a folder that is replaced at every change.
 func TestWatchConfigMap(t *testing.T) {
