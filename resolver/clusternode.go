@@ -71,6 +71,7 @@ func (n *clusterNode) watch() {
 func (n *clusterNode) unwatch() {
 	n.cds.cancel()
 	n.cds, n.configured, n.clusterGone = nil, false, nil
+	delete(n.resolver.gone, n)
 	n.unwatchEndpoints()
 }
 
@@ -83,11 +84,7 @@ func (n *clusterNode) unwatchEndpoints() {
 // cluster is closed after a while: calls that were routed by the table before may
 // still be on their way to it.
 func (n *clusterNode) unused() {
-	if len(n.users)+len(n.pending) > 0 {
-		n.settleDeletion()
-		return
-	}
-	if n.lingering != nil {
+	if len(n.users)+len(n.pending) > 0 || n.lingering != nil {
 		return
 	}
 	n.unwatch()
@@ -213,7 +210,12 @@ func (n *clusterNode) settleDeletion() {
 	if err == nil {
 		err = n.endpointsGone
 	}
-	if err == nil || errors.Is(err, xds.ErrNotFound) && n.current != nil && n.leaving() {
+	delete(n.resolver.gone, n)
+	if err == nil {
+		return
+	}
+	if errors.Is(err, xds.ErrNotFound) && n.current != nil && n.leaving() {
+		n.resolver.gone[n] = true
 		return
 	}
 	if n.clusterGone != nil {
@@ -250,10 +252,10 @@ func (n *clusterNode) ready() bool {
 
 // changed has the targets that wait for the cluster look again.
 func (n *clusterNode) changed() {
+	for t := range n.pending {
+		n.resolver.dirty[t] = true
+	}
 	if n.ready() {
-		for t := range n.pending {
-			n.resolver.dirty[t] = true
-		}
 		return
 	}
 	if !n.configured || n.eds != nil || n.settles || len(n.pending) == 0 {

@@ -37,9 +37,6 @@ func (t *Target) update() {
 		t.supersede(&pending{spec: spec})
 		t.complete()
 	}
-	for _, n := range t.published.nodes {
-		n.settleDeletion()
-	}
 }
 
 // spec returns what the next table is to be made of, or what has to come before
@@ -127,17 +124,14 @@ func (t *Target) supersede(p *pending) {
 // complete publishes the pending table if its clusters are ready. Until then the
 // old one stays: make before break.
 func (t *Target) complete() {
-	var awaited []string
-	for _, n := range t.pending.nodes {
-		if !n.ready() {
-			awaited = append(awaited, n.awaited())
-		}
+	p := t.pending
+	for p.readyTo < len(p.nodes) && p.nodes[p.readyTo].ready() {
+		p.readyTo++
 	}
-	if len(awaited) > 0 {
-		t.awaits(listing(awaited))
+	if awaited := p.awaited(); awaited != "" {
+		t.awaits(awaited)
 		return
 	}
-	p := t.pending
 	clusters := make(map[string]*balancer.Cluster, len(p.nodes))
 	for _, n := range p.nodes {
 		clusters[n.name] = n.cluster
@@ -146,11 +140,23 @@ func (t *Target) complete() {
 	t.publish(table, published{spec: p.spec, nodes: p.nodes})
 }
 
-// listing joins a few of the names of what is awaited.
-func listing(names []string) string {
+// awaited names a few of the clusters that are not ready, if any.
+func (p *pending) awaited() string {
 	const most = 3
-	if len(names) > most {
-		names = append(slices.Clip(names[:most]), fmt.Sprintf("%d more", len(names)-most))
+	var names []string
+	from := p.nodes[p.readyTo:]
+	if len(from) == 0 {
+		from = p.nodes // one that was ready may no longer be
+	}
+	for _, n := range from {
+		if n.ready() {
+			continue
+		}
+		if len(names) == most {
+			names = append(names, "...")
+			break
+		}
+		names = append(names, n.awaited())
 	}
 	return strings.Join(names, ", ")
 }

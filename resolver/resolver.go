@@ -47,7 +47,8 @@ type Resolver struct {
 	listeners    map[string]*resource[*listener]
 	routeConfigs map[string]*resource[*routeConfig]
 	clusters     map[string]*clusterNode
-	dirty        map[*Target]bool // targets to look at when the mail has been read
+	dirty        map[*Target]bool      // to look at when the mail has been read
+	gone         map[*clusterNode]bool // deleted, and still in use for a while
 }
 
 // New starts a resolver. Close ends it.
@@ -77,6 +78,7 @@ func New(c Config) (*Resolver, error) {
 		routeConfigs: make(map[string]*resource[*routeConfig]),
 		clusters:     make(map[string]*clusterNode),
 		dirty:        make(map[*Target]bool),
+		gone:         make(map[*clusterNode]bool),
 	}
 	go r.run()
 	return r, nil
@@ -161,6 +163,9 @@ func (r *Resolver) turn() {
 				delete(r.dirty, t)
 				t.update()
 			}
+		}
+		for n := range r.gone {
+			n.settleDeletion()
 		}
 	}
 }

@@ -202,10 +202,11 @@ func (h headers) Values(n *resolver.HeaderName) []string {
 	return h[n.Lower]
 }
 
+var allTypes = resolver.Types(resolver.TypesConfig{})
+
 func decode(t testing.TB, m proto.Message) (any, error) {
 	t.Helper()
-	types := resolver.Types(resolver.TypesConfig{})
-	_, v, err := decoderOf(t, types, "type.googleapis.com/"+string(proto.MessageName(m)))(marshal(m))
+	_, v, err := decoderOf(t, allTypes, "type.googleapis.com/"+string(proto.MessageName(m)))(marshal(m))
 	return v, err
 }
 
@@ -274,3 +275,5 @@ func pickEndpoint(t testing.TB, table *resolver.Table) (address string, err erro
 	}
 	return link.Endpoint().Address(), nil
 }
+
+var dnsType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}

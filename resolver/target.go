@@ -72,8 +72,9 @@ type published struct {
 
 // pending is a table that waits for its clusters.
 type pending struct {
-	spec  *tableSpec
-	nodes []*clusterNode
+	spec    *tableSpec
+	nodes   []*clusterNode
+	readyTo int // nodes before have been ready, so that many need not be looked at often
 }
 
 type subscriber struct {
