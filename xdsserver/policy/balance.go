@@ -31,6 +31,10 @@ const (
 	PickFirst    BalancePolicy = "pick_first"
 )
 
+func (BalancePolicy) values() []string {
+	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst)}
+}
+
 // Limits bound what one client has in flight to a service, at default priority
 // (envoy.config.cluster.v3.CircuitBreakers). What is above a limit fails at once.
 type Limits struct {

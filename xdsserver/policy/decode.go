@@ -3,10 +3,8 @@ package policy
 import (
 	"fmt"
 	"maps"
-	"math"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -61,21 +59,6 @@ type shorthand interface{ fromText(string) }
 
 func (e *Endpoint) fromText(s string)     { e.Address = s }
 func (d *Destinations) fromText(s string) { *d = Destinations{s: 1} }
-
-// enum is a part of the model with a fixed set of values.
-type enum interface{ values() []string }
-
-func (Protocol) values() []string { return []string{string(GRPC), string(HTTP), string(HTTP2)} }
-func (DNSMode) values() []string  { return []string{string(DNSStrict), string(DNSLogical)} }
-
-func (BalancePolicy) values() []string {
-	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst)}
-}
-
-func (Health) values() []string {
-	return []string{string(HealthUnknown), string(HealthHealthy), string(HealthUnhealthy),
-		string(HealthDraining), string(HealthTimeout), string(HealthDegraded)}
-}
 
 // notYet are the fields that the format has a place for and nothing stands
 // behind yet. To ignore one would be to promise what does not happen.
@@ -136,26 +119,9 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 	case reflect.String:
 		d.string(n, p, v)
 	case reflect.Bool:
-		var b bool
-		if n.ShortTag() != "!!bool" || n.Decode(&b) != nil {
-			d.wrongType(n, p, "true or false")
-			return
-		}
-		v.SetBool(b)
-	case reflect.Uint32:
-		var u uint32
-		if n.ShortTag() != "!!int" || n.Decode(&u) != nil {
-			d.wrongType(n, p, fmt.Sprintf("a whole number from 0 to %d", math.MaxUint32))
-			return
-		}
-		v.SetUint(uint64(u))
-	case reflect.Int64:
-		var i int64
-		if n.ShortTag() != "!!int" || n.Decode(&i) != nil {
-			d.wrongType(n, p, "a whole number")
-			return
-		}
-		v.SetInt(i)
+		d.bool(n, p, v)
+	case reflect.Uint32, reflect.Int64:
+		d.integer(n, p, v)
 	default:
 		panic("policy: the model has a field of type " + v.Type().String() + ", which nothing reads")
 	}
@@ -305,56 +271,6 @@ func wantMapping(v reflect.Value) string {
 	return "a mapping"
 }
 
-func (d *decoder) text(n *yaml.Node, p path) (string, bool) {
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		d.wrongType(n, p, "text")
-		return "", false
-	}
-	return n.Value, true
-}
-
-func (d *decoder) string(n *yaml.Node, p path, v reflect.Value) {
-	s, ok := d.text(n, p)
-	if !ok {
-		return
-	}
-	if e, ok := v.Interface().(enum); ok && !slices.Contains(e.values(), s) {
-		d.errorf(n, p, "%q is not one of %s", s, strings.Join(e.values(), ", ")).Suggestion = nearest(s, slices.Values(e.values()))
-		return
-	}
-	v.SetString(s)
-}
-
-func (d *decoder) duration(n *yaml.Node, p path, v reflect.Value) {
-	const want = "a duration with its unit, such as 250ms, 10s or 1m30s"
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		d.wrongType(n, p, want)
-		return
-	}
-	duration, err := time.ParseDuration(n.Value)
-	switch {
-	case err != nil:
-		d.errorf(n, p, "bad duration %q: want %s", n.Value, want)
-	case duration < 0:
-		d.errorf(n, p, "bad duration %q: it is negative", n.Value)
-	default:
-		v.SetInt(int64(duration))
-	}
-}
-
-func (d *decoder) fraction(n *yaml.Node, p path, v reflect.Value) {
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		d.wrongType(n, p, "a percentage such as 2.5%")
-		return
-	}
-	f, err := ParseFraction(n.Value)
-	if err != nil {
-		d.errorf(n, p, "%v", err)
-		return
-	}
-	v.SetUint(uint64(f))
-}
-
 func (d *decoder) wrongType(n *yaml.Node, p path, want string) {
 	hint := ""
 	if tag := n.ShortTag(); want == "text" && n.Kind == yaml.ScalarNode && (tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp") {
@@ -383,40 +299,6 @@ func (d *decoder) at(n *yaml.Node) Position { return Position{d.file, n.Line, n.
 
 func (d *decoder) remember(p path, key, value *yaml.Node) {
 	d.policy.positions[p] = place{d.at(key), d.at(value)}
-}
-
-// describe says what a node is, for people.
-func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	case yaml.AliasNode:
-		return "an alias"
-	}
-	switch tag := n.ShortTag(); tag {
-	case "!!null":
-		return "nothing"
-	case "!!str":
-		return "the text " + strconv.Quote(shorten(n.Value))
-	case "!!int", "!!float":
-		return "the number " + shorten(n.Value)
-	case "!!bool":
-		return shorten(n.Value)
-	case "!!timestamp":
-		return "the date " + shorten(n.Value)
-	default:
-		return "a value with the tag " + shorten(tag)
-	}
-}
-
-// shorten keeps an error readable whatever the value.
-func shorten(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "…"
-	}
-	return s
 }
 
 // entryOf is the noun for an entry of the mapping at p.

@@ -334,7 +334,7 @@ func TestParseErrors(t *testing.T) {
     name: x
     typedConfig:
       "@type": type.googleapis.com/no.such.Type
-- {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: v, lbPolicy: !x a}
+- {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: v, lbPolicy: !x a, n: .inf}
 - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a}
 - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: u}
 - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: u}
@@ -354,6 +354,7 @@ func TestParseErrors(t *testing.T) {
 			`12:75: field "name" is given twice, first at p.yaml:12:66`,
 			`18:16: Cluster: unable to resolve "type.googleapis.com/no.such.Type": "not found"; this program has no such type built in`,
 			`19:85: want a value that JSON knows, not a value with the tag !x`,
+			`19:94: want a value that JSON knows, not the number .inf`,
 			`20:3: the Cluster "a" is defined already: see p.yaml:1:12`,
 			`22:3: the Cluster "u" is defined already: see p.yaml:21:3`,
 			`23:3: Cluster "t": invalid Cluster.ConnectTimeout: value must be greater than 0s`,
@@ -368,6 +369,9 @@ func TestParseErrors(t *testing.T) {
 			}
 			if _, ok := errors.AsType[Errors](err); !ok {
 				t.Errorf("the error is a %T", err)
+			}
+			if one, ok := errors.AsType[*Error](err); !ok || one.File != "p.yaml" {
+				t.Errorf("the first error is %#v", one)
 			}
 			want := "p.yaml:" + strings.Join(test.want, "\np.yaml:")
 			if diff := cmp.Diff(want, err.Error()); diff != "" {
@@ -391,6 +395,15 @@ func TestParseBounds(t *testing.T) {
 		"depth": {
 			"resources:\n- {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, a: " + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + "}\n",
 			"p.yaml:2:165: nested more than 100 deep",
+		},
+		// Too large to find the line by trial: the parser's own is near.
+		"open quote": {
+			"services:\n  a: 'x\n" + strings.Repeat("  b: {endpoints: []}\n", 60_000),
+			"p.yaml:2:3: not valid YAML: found unexpected end of stream",
+		},
+		"long value": {
+			"services: {a: {endpoints: [" + strings.Repeat("x", 1000) + "]}}",
+			"p.yaml:1:28: bad address \"" + strings.Repeat("x", 80) + "…\": want host:port",
 		},
 		"size": {strings.Repeat("\n", maxFileSize+1), "p.yaml:1:1: the file is larger than 64 MiB"},
 	} {

@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // Position is a place in a file. Line and Column count from 1; the column counts
@@ -74,12 +73,6 @@ func (p path) parent() path {
 		}
 	}
 	return p[:cut]
-}
-
-// within reports whether p is q or lies under it.
-func (p path) within(q path) bool {
-	rest, ok := strings.CutPrefix(string(p), string(q))
-	return ok && (rest == "" || q == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func plainWord(s string) bool {

@@ -3,7 +3,6 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -149,27 +148,18 @@ func (w *jsonWriter) node(n *yaml.Node, p path) {
 }
 
 // scalar writes text, numbers and the like as JSON has them. A date is text to
-// JSON, and so is what YAML calls infinite or binary.
+// JSON, and so is what YAML calls binary.
 func (w *jsonWriter) scalar(n *yaml.Node, p path) {
 	switch tag := n.ShortTag(); tag {
 	case "!!null":
 		w.line(n, "null")
-	case "!!bool", "!!int":
+	case "!!bool", "!!int", "!!float":
 		var v any
-		if err := n.Decode(&v); err != nil {
+		err := n.Decode(&v)
+		text, jsonErr := json.Marshal(v)
+		if err != nil || jsonErr != nil { // such as .inf
 			w.errorf(n, p, "want a value that JSON knows, not %s", describe(n))
 			return
-		}
-		w.line(n, fmt.Sprint(v))
-	case "!!float":
-		var f float64
-		if err := n.Decode(&f); err != nil {
-			w.errorf(n, p, "want a value that JSON knows, not %s", describe(n))
-			return
-		}
-		text, err := json.Marshal(f)
-		if err != nil { // infinities and NaN
-			text = []byte(quoteJSON(strings.TrimPrefix(strings.Replace(strconv.FormatFloat(f, 'g', -1, 64), "Inf", "Infinity", 1), "+")))
 		}
 		w.line(n, string(text))
 	case "!!str", "!!timestamp", "!!binary":
@@ -180,10 +170,7 @@ func (w *jsonWriter) scalar(n *yaml.Node, p path) {
 }
 
 func quoteJSON(s string) string {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return `""`
-	}
+	text, _ := json.Marshal(s) // of a string it cannot fail
 	return string(text)
 }
 

@@ -45,6 +45,8 @@ const (
 	GRPC  Protocol = "grpc"
 )
 
+func (Protocol) values() []string { return []string{string(GRPC), string(HTTP), string(HTTP2)} }
+
 // Labels are names and values that describe an endpoint, such as version: v2.
 type Labels map[string]string
 
@@ -92,6 +94,11 @@ const (
 	HealthDegraded  Health = "degraded"
 )
 
+func (Health) values() []string {
+	return []string{string(HealthUnknown), string(HealthHealthy), string(HealthUnhealthy),
+		string(HealthDraining), string(HealthTimeout), string(HealthDegraded)}
+}
+
 // Discover finds a service's endpoints.
 type Discover struct {
 	// DNS is the host:port whose host is looked up, by each client for itself.
@@ -115,3 +122,8 @@ const (
 	DNSStrict  DNSMode = "strict"
 	DNSLogical DNSMode = "logical"
 )
+
+func (DNSMode) values() []string { return []string{string(DNSStrict), string(DNSLogical)} }
+
+// enum is a part of the model with a fixed set of values.
+type enum interface{ values() []string }
