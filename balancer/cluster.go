@@ -226,8 +226,8 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	first := s.members[0]
 	now := *first.endpoint.facts.Load()
 	one := c.one
-	if one == nil || !one.socket.secures(first.endpoint.socket) {
-		one = &Endpoint{cluster: c, socket: first.endpoint.socket}
+	if one == nil || one.protocol != s.config.Protocol || !one.socket.secures(first.endpoint.socket) {
+		one = &Endpoint{cluster: c, socket: first.endpoint.socket, protocol: s.config.Protocol}
 		c.one = one
 	}
 	one.learn(&now)

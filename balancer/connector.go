@@ -6,9 +6,9 @@ type Connector interface {
 	// NewConn prepares to connect to e. It must not block, and should not connect
 	// before it is asked to. It is called by one goroutine at a time for a View.
 	//
-	// The Conn calls report, from any goroutine but one call at a time, whenever
-	// its state has changed; err says why for TransientFailure and is else ignored.
-	// It begins as Idle. Reports after Close are ignored.
+	// The Conn calls report, from any goroutine, whenever its state has changed; err
+	// says why for TransientFailure and is else ignored. It begins as Idle. Reports
+	// after Close are ignored.
 	NewConn(e *Endpoint, report func(s State, err error)) Conn
 }
 

@@ -3,13 +3,14 @@ package balancer
 import "sync/atomic"
 
 // Endpoint is one address of a cluster, with what was learned about it. It is the
-// same *Endpoint across updates for as long as its address and the security of its
-// connections stay; what else a source says of it may change.
+// same *Endpoint across updates for as long as its address and the protocol and
+// security of its connections stay; what else a source says of it may change.
 // All methods are safe for concurrent use.
 type Endpoint struct {
-	cluster *Cluster
-	socket  *Socket
-	facts   atomic.Pointer[facts]
+	cluster  *Cluster
+	socket   *Socket
+	protocol Protocol
+	facts    atomic.Pointer[facts]
 
 	active atomic.Int64
 

@@ -2,8 +2,8 @@ package balancer
 
 // endpoint returns the cluster's endpoint for an entry of an assignment, and
 // whether the address is new to the snapshot that is being made. It reuses what the
-// cluster has for the address unless connections to it are now to be secured in
-// another way. The caller holds c.mu.
+// cluster has for the address unless connections to it are now to be made in another
+// way. The caller holds c.mu.
 func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *EndpointConfig) (e *Endpoint, fresh bool) {
 	e = c.index[entry.Address]
 	if e != nil && e.generation == c.generation {
@@ -11,10 +11,10 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	}
 	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels}
 	socket := socketFor(config.Sockets, entry.SocketLabels)
-	if e != nil && e.socket.secures(socket) {
+	if e != nil && e.protocol == config.Protocol && e.socket.secures(socket) {
 		e.learn(&now)
 	} else {
-		e = &Endpoint{cluster: c, socket: socket}
+		e = &Endpoint{cluster: c, socket: socket, protocol: config.Protocol}
 		e.learn(&now)
 		c.index[entry.Address] = e
 	}

@@ -22,7 +22,7 @@ func newLeastRequest(p Policy, links []*Link, weights []uint32) chooser {
 		bias = 1
 	}
 	b := &biased{links: links, bias: bias}
-	if len(links) <= len(b.sampleOf()) {
+	if len(links) <= few {
 		b.weights = slices.Clone(weights)
 	} else {
 		b.schedule = weighted.New(weights)
@@ -40,9 +40,8 @@ type fewest struct {
 func (f *fewest) choose() *Link {
 	// Two different ones from one random number.
 	n, r := uint64(len(f.links)), rand.Uint64()
-	i, j := uint32(r)>>0, uint32(r>>32)
-	first := uint64(i) * n >> 32
-	second := uint64(j) * (n - 1) >> 32
+	first := r & math.MaxUint32 * n >> 32
+	second := r >> 32 * (n - 1) >> 32
 	if second >= first {
 		second++
 	}
@@ -76,14 +75,19 @@ type biased struct {
 	schedule *weighted.Schedule // over the links where there are many
 }
 
-// sampleOf is an array as large as a sample.
-func (b *biased) sampleOf() (sample [8]float64) { return sample }
+const (
+	few    = 8 // up to so many links are weighed all
+	sample = 4 // of more
+)
 
 func (b *biased) choose() *Link {
-	rates := b.sampleOf()
-	var indices [len(rates)]int
+	var sums [few]float64 // of the rates up to each candidate
+	var indices [few]int
 	var sum float64
-	n := min(len(rates), len(b.links))
+	n := len(b.weights)
+	if b.schedule != nil {
+		n = sample
+	}
 	for k := range n {
 		index, weight := k, 1.0
 		if b.schedule != nil {
@@ -92,11 +96,11 @@ func (b *biased) choose() *Link {
 			weight = float64(b.weights[k])
 		}
 		sum += weight / b.cost(b.links[index].endpoint.active.Load())
-		rates[k], indices[k] = sum, index
+		sums[k], indices[k] = sum, index
 	}
 	point := rand.Float64() * sum
 	for k := range n - 1 {
-		if point < rates[k] {
+		if point < sums[k] {
 			return b.links[indices[k]]
 		}
 	}

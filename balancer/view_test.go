@@ -168,6 +168,10 @@ func TestAnotherSecurityMakesAnotherEndpoint(t *testing.T) {
 		if got := r.k.made; got != 3 {
 			t.Errorf("%d connections were made, want 3", got)
 		}
+		r.cluster.Configure(&Config{Sockets: []Socket{{Name: "tls", Match: labels, Err: refused}, {Name: "plain"}}, Protocol: ProtocolHTTP2})
+		if now := r.cluster.Endpoints(); now[0] == after[0] || now[1] == after[1] {
+			t.Error("want other endpoints where the protocol changed")
+		}
 		if unmatched := socketFor(sockets[:1], nil); unmatched.TLS != nil || unmatched.Err != nil {
 			t.Errorf("socket of an endpoint that nothing matches = %+v, want plaintext", unmatched)
 		}
