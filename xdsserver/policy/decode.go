@@ -135,6 +135,7 @@ func (d *decoder) enter(n *yaml.Node, p path) (target *yaml.Node, leave func(), 
 	}
 	if d.copies >= maxCopies {
 		if d.copies == maxCopies {
+			d.copies++ // said once
 			d.errorf(n, p, "aliases stand for more than %d values", maxCopies)
 		}
 		return nil, nil, false

@@ -411,6 +411,8 @@ func TestParseBounds(t *testing.T) {
 			_, err := Parse("p.yaml", []byte(test.text))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error is %.300q, want %q", err, test.want)
+			} else if n := strings.Count(err.Error(), test.want); n != 1 {
+				t.Errorf("it is said %d times", n)
 			}
 		})
 	}
