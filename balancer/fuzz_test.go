@@ -52,10 +52,18 @@ func FuzzAssignAndPick(f *testing.F) {
 				}
 				v.rebuild(c.snapshot)
 				ready := false
-				for i, l := range v.links {
-					if l != nil && c.snapshot.members[i].health.class() == classHealthy {
-						s := State(l.state.Load())
-						ready = ready || s == Ready || onDemand && s != TransientFailure
+				r := &round{View: v}
+				for _, p := range c.snapshot.priorities {
+					for _, loc := range p.localities {
+						if r.weighted(&p) && loc.weight == 0 {
+							continue // gets no load
+						}
+						for i := loc.from; i < loc.to; i++ {
+							if l := v.links[i]; l != nil && c.snapshot.members[i].health.class() == classHealthy {
+								s := State(l.state.Load())
+								ready = ready || s == Ready || onDemand && s != TransientFailure
+							}
+						}
 					}
 				}
 				for range 8 {
