@@ -75,10 +75,8 @@ func addresses(backends []*meshtest.Backend) string {
 }
 
 // grpcBackend answers every method, whatever its kind: each message with its name.
-func grpcBackend(tb testing.TB, name string) *meshtest.Backend { return grpcServer(tb, name) }
-
-func grpcServer(tb testing.TB, name string, opts ...grpc.ServerOption) *meshtest.Backend {
-	return meshtest.GRPC(tb, func(grpc.ServiceRegistrar) {}, append(opts, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+func grpcBackend(tb testing.TB, name string) *meshtest.Backend {
+	return meshtest.GRPC(tb, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
 		if md, _ := metadata.FromIncomingContext(s.Context()); len(md.Get("want-header")) > 0 {
 			_ = s.SetHeader(metadata.Pairs("backend", name))
 		}
@@ -94,7 +92,7 @@ func grpcServer(tb testing.TB, name string, opts ...grpc.ServerOption) *meshtest
 				return err
 			}
 		}
-	}))...)
+	}))
 }
 
 func grpcClient(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error) {
@@ -126,18 +124,14 @@ func dial(tb testing.TB, m *mesh.Mesh, target string, opts ...grpc.DialOption) *
 
 // httpBackend answers with its name, and with the request's body after it.
 func httpBackend(tb testing.TB, name string) *meshtest.Backend {
-	return meshtest.HTTP(tb, httpHandler(name))
-}
-
-func httpHandler(name string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return meshtest.HTTP(tb, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "End")
 		w.Header().Set("Proto", r.Proto)
 		w.Header().Set("Host", r.Host)
 		fmt.Fprint(w, name)
 		_, _ = io.Copy(w, r.Body)
 		w.Header().Set("End", name)
-	})
+	}))
 }
 
 func httpClient(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error) {

@@ -1,92 +1,104 @@
 package mesh_test
 
 import (
+	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
-	"log"
+	"maps"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-
 	"github.com/weft-mesh/weft/internal/testca"
+	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
-// echo is a backend as it stands behind a strict sidecar: who connects must be of
-// the mesh.
-type echo struct {
-	addr  string
-	stop  func()
-	calls func() int64
+// sidecar stands before a backend as a strict sidecar of Istio does: it lets in who
+// is of the mesh, and passes on what they say.
+type sidecar struct {
+	addr string
+	stop func() // ends it, with its connections
+
+	backend *meshtest.Backend
 
 	mu   sync.Mutex
 	seen map[handshake]bool
 }
 
-// handshake is what a backend learns of a client.
+// handshake is what a server learns of a client.
 type handshake struct{ client, serverName, protocol string }
 
-// startEcho starts a backend that answers with its name and is id by ca's word.
-func startEcho(t *testing.T, p protocol, name string, ca *testca.CA, id string) *echo {
+// startSidecar starts a sidecar before a backend, which is id by ca's word.
+func startSidecar(t *testing.T, backend *meshtest.Backend, ca *testca.CA, id string) *sidecar {
 	t.Helper()
-	e := &echo{seen: map[handshake]bool{}}
-	config := &tls.Config{
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 		Certificates: []tls.Certificate{*ca.SPIFFE(t, id)},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    ca.Pool(),
 		// In a sidecar's order of preference: what it begins with
 		// istio-peer-exchange, no client but a sidecar understands.
-		NextProtos:       []string{"istio-peer-exchange", "istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"},
-		VerifyConnection: e.verify,
-	}
-	if p.name == "grpc" {
-		b := grpcServer(t, name, grpc.Creds(credentials.NewTLS(config)))
-		e.addr, e.stop, e.calls = b.Addr, b.Kill, b.Calls
-		return e
-	}
-	var calls atomic.Int64
-	answer := httpHandler(name)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		calls.Add(1)
-		answer.ServeHTTP(w, r)
-	}))
-	s.TLS = config
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
-	s.StartTLS()
-	e.addr, e.calls = s.Listener.Addr().String(), calls.Load
-	e.stop = sync.OnceFunc(func() {
-		s.CloseClientConnections()
-		s.Close()
+		NextProtos: []string{"istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", "istio", "h2", "http/1.1"},
 	})
-	t.Cleanup(e.stop)
-	return e
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sidecar{addr: l.Addr().String(), backend: backend, seen: map[handshake]bool{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { s.forward(ctx, conn.(*tls.Conn)) })
+		}
+	})
+	s.stop = func() {
+		cancel()
+		_ = l.Close()
+		serving.Wait()
+	}
+	t.Cleanup(s.stop)
+	return s
 }
 
-func (e *echo) verify(s tls.ConnectionState) error {
-	h := handshake{serverName: s.ServerName, protocol: s.NegotiatedProtocol}
-	h.client = fmt.Sprint(s.PeerCertificates[0].URIs)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.seen[h] = true
-	return nil
+// forward carries one connection until either side or ctx ends it.
+func (s *sidecar) forward(ctx context.Context, conn *tls.Conn) {
+	defer conn.Close()
+	if conn.HandshakeContext(ctx) != nil {
+		return
+	}
+	state := conn.ConnectionState()
+	h := handshake{state.PeerCertificates[0].URIs[0].String(), state.ServerName, state.NegotiatedProtocol}
+	s.mu.Lock()
+	s.seen[h] = true
+	s.mu.Unlock()
+
+	up, err := net.Dial("tcp", s.backend.Addr)
+	if err != nil {
+		return
+	}
+	defer context.AfterFunc(ctx, func() {
+		_ = up.Close()
+		_ = conn.Close()
+	})()
+	var answering sync.WaitGroup
+	answering.Go(func() {
+		_, _ = io.Copy(conn, up)
+		_ = conn.Close()
+	})
+	_, _ = io.Copy(up, conn)
+	_ = up.Close()
+	answering.Wait()
 }
 
 // saw returns the handshakes that clients made, each kind once.
-func (e *echo) saw() []handshake {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var all []handshake
-	for h := range e.seen {
-		all = append(all, h)
-	}
-	return all
+func (s *sidecar) saw() []handshake {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.seen))
 }
 
 // wiretap is a server that answers nothing, as one that does not speak TLS would

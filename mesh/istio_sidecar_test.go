@@ -28,7 +28,7 @@ func TestIstioSidecar(t *testing.T) {
 	ca := testca.New(t, "istio")
 	eachADS(t, func(t *testing.T, form string, everything bool) {
 		eachProtocol(t, func(t *testing.T, p protocol) {
-			v1, v2 := startEcho(t, p, "v1", ca, echoID), startEcho(t, p, "v2", ca, echoID)
+			v1, v2 := startSidecar(t, p.backend(t, "v1"), ca, echoID), startSidecar(t, p.backend(t, "v2"), ca, echoID)
 			cp := newReplay(t, "sidecar", everything)
 			cp.move(t, map[string]string{
 				echoEndpoints[p.name]["v1"]: v1.addr,
@@ -37,9 +37,9 @@ func TestIstioSidecar(t *testing.T) {
 			m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode(form, istioSecrets(t, ca)))))
 			callsEcho(t, p, m)
 			cp.introduced(t, resolver.ClusterURL, resolver.EndpointsURL, resolver.RouteConfigURL)
-			for version, backend := range map[string]*echo{"v1": v1, "v2": v2} {
+			for version, backend := range map[string]*sidecar{"v1": v1, "v2": v2} {
 				want := []handshake{{
-					client:     "[" + webID + "]",
+					client:     webID,
 					serverName: "outbound_." + echoPorts[p.name] + "_." + version + "_.echo.mesh.local",
 					protocol:   map[string]string{"grpc": "h2", "http": "http/1.1"}[p.name],
 				}}
@@ -56,7 +56,7 @@ func TestIstioSidecar(t *testing.T) {
 func TestIstioFailover(t *testing.T) {
 	ca := testca.New(t, "istio")
 	eachProtocol(t, func(t *testing.T, p protocol) {
-		v1, v2 := startEcho(t, p, "v1", ca, echoID), startEcho(t, p, "v2", ca, echoID)
+		v1, v2 := startSidecar(t, p.backend(t, "v1"), ca, echoID), startSidecar(t, p.backend(t, "v2"), ca, echoID)
 		cp := newReplay(t, "sidecar", true)
 		cp.move(t, map[string]string{
 			echoEndpoints[p.name]["v1"]: v1.addr,
@@ -101,10 +101,10 @@ func TestIstioRefusesImpostors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			eachProtocol(t, func(t *testing.T, p protocol) {
-				impostor := startEcho(t, p, "impostor", c.ca, c.id)
+				impostor := startSidecar(t, p.backend(t, "impostor"), c.ca, c.id)
 				call := p.sidecarCall(t, impostor.addr, istioSecrets(t, ca))
 				refused(t, call, c.says)
-				if n := impostor.calls(); n != 0 {
+				if n := impostor.backend.Calls(); n != 0 {
 					t.Errorf("%d requests reached the impostor", n)
 				}
 			})
