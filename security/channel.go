@@ -10,18 +10,14 @@ type ChannelTLS struct {
 	files *FileWatcher // nil without files
 }
 
-// NewChannelTLS reads the credentials' JSON configuration (see
-// ParseFileWatcherConfig), which may be empty: then no certificate is presented and
-// the system's roots are trusted. Close stops what it starts. logger may be nil for
-// the default one.
-func NewChannelTLS(config []byte, logger *slog.Logger) (*ChannelTLS, error) {
-	files, err := ParseFileWatcherConfig(config)
-	if err != nil {
-		return nil, err
-	}
+// NewChannelTLS returns what secures connections with files, which it watches until
+// Close. Unlike for a FileWatcher alone, none has to be given: without authorities
+// the system's are trusted, without a certificate none is presented. logger may be
+// nil for the default one.
+func NewChannelTLS(files FileWatcherConfig, logger *slog.Logger) (_ *ChannelTLS, err error) {
 	c := &ChannelTLS{}
 	policy := ClientTLSConfig{AutoSNI: true, AutoSAN: true}
-	if files.CertificateFile != "" || files.CACertificateFile != "" {
+	if files != (FileWatcherConfig{RefreshInterval: files.RefreshInterval}) {
 		if c.files, err = NewFileWatcher(files, logger); err != nil {
 			return nil, err
 		}

@@ -2,10 +2,10 @@ package security_test
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-mesh/weft/internal/testca"
 	"github.com/weft-mesh/weft/security"
@@ -23,24 +23,24 @@ func TestChannelTLS(t *testing.T) {
 	lenient := serve(t, as(ca.DNS(t, "xds.shop.example")))
 	public := serve(t, as(systemCA(t).DNS(t, "xds.shop.example")))
 
-	onlyCA := map[string]string{"ca_certificate_file": files.CA}
-	all := map[string]string{"ca_certificate_file": files.CA, "certificate_file": files.Cert, "private_key_file": files.Key}
+	onlyCA := security.FileWatcherConfig{CACertificateFile: files.CA}
+	all := security.FileWatcherConfig{CACertificateFile: files.CA, CertificateFile: files.Cert, PrivateKeyFile: files.Key}
 	for _, c := range []struct {
 		name       string
-		config     json.RawMessage
+		config     security.FileWatcherConfig
 		addr, host string
 		ok         bool
 	}{
-		{"mutual", fileJSON(t, all), strict, "xds.shop.example", true},
-		{"a certificate is required", fileJSON(t, onlyCA), strict, "xds.shop.example", false},
-		{"roots of its own", fileJSON(t, onlyCA), lenient, "xds.shop.example", true},
-		{"another host", fileJSON(t, onlyCA), lenient, "orders.shop.example", false},
-		{"no host", fileJSON(t, onlyCA), lenient, "", false},
-		{"an address that the certificate is not for", fileJSON(t, onlyCA), lenient, "127.0.0.1", false},
-		{"system roots", nil, public, "xds.shop.example", true},
-		{"system roots, another host", nil, public, "orders.shop.example", false},
-		{"system roots do not know ours", json.RawMessage(`{}`), lenient, "xds.shop.example", false},
-		{"our roots do not know the system's", fileJSON(t, onlyCA), public, "xds.shop.example", false},
+		{"mutual", all, strict, "xds.shop.example", true},
+		{"a certificate is required", onlyCA, strict, "xds.shop.example", false},
+		{"roots of its own", onlyCA, lenient, "xds.shop.example", true},
+		{"another host", onlyCA, lenient, "orders.shop.example", false},
+		{"no host", onlyCA, lenient, "", false},
+		{"an address that the certificate is not for", onlyCA, lenient, "127.0.0.1", false},
+		{"system roots", security.FileWatcherConfig{}, public, "xds.shop.example", true},
+		{"system roots, another host", security.FileWatcherConfig{}, public, "orders.shop.example", false},
+		{"system roots do not know ours", security.FileWatcherConfig{RefreshInterval: time.Minute}, lenient, "xds.shop.example", false},
+		{"our roots do not know the system's", onlyCA, public, "xds.shop.example", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			channel, err := security.NewChannelTLS(c.config, nil)
@@ -54,12 +54,14 @@ func TestChannelTLS(t *testing.T) {
 		})
 	}
 
-	if _, err := security.NewChannelTLS([]byte(`{"certificate_file": "only.pem"}`), nil); err == nil {
-		t.Error("a certificate without key was accepted")
+	for _, half := range []security.FileWatcherConfig{{CertificateFile: "only.pem"}, {PrivateKeyFile: "only.pem"}} {
+		if _, err := security.NewChannelTLS(half, nil); err == nil {
+			t.Errorf("%+v was accepted", half)
+		}
 	}
 	t.Run("missing files", func(t *testing.T) {
 		os.Remove(files.CA)
-		channel, err := security.NewChannelTLS(fileJSON(t, all), nil)
+		channel, err := security.NewChannelTLS(all, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

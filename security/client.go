@@ -55,6 +55,12 @@ type ClientTLSConfig struct {
 	// message of its own, which no HTTP client understands.
 	ALPN []string
 
+	// IstioALPN says that the peer may be a sidecar of Istio. It tells the mesh's
+	// own TLS, which it ends, from that of an application, which it passes on, by
+	// protocols with names of Istio's; those of the protocols to offer are put
+	// before them: "istio-h2", "istio", "h2" (the rule of Istio's ALPN filter).
+	IstioALPN bool
+
 	// MinVersion and MaxVersion bound the TLS version, as [tls.VersionTLS12] and
 	// its like. Zero means TLS 1.2 and the newest. A lower MinVersion is raised to
 	// TLS 1.2 (RFC 8996); a lower MaxVersion is an error.
@@ -174,7 +180,19 @@ func (c *ClientTLS) handshakeConfig(ctx context.Context, addr net.Addr, serverNa
 	if len(c.config.ALPN) > 0 {
 		config.NextProtos = c.config.ALPN
 	}
+	if c.config.IstioALPN {
+		config.NextProtos = istioProtocols(config.NextProtos)
+	}
 	return config, nil
+}
+
+// istioProtocols puts Istio's names of protocols before them.
+func istioProtocols(protocols []string) []string {
+	var all []string
+	for _, p := range protocols {
+		all = append(all, "istio-"+p)
+	}
+	return append(append(all, "istio"), protocols...)
 }
 
 // currentTemplate asks the sources, and derives a template if they gave something new.

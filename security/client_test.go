@@ -198,6 +198,35 @@ func TestALPN(t *testing.T) {
 	}
 }
 
+func TestIstioALPN(t *testing.T) {
+	ca := testca.New(t, "shop")
+	sidecar := []string{"istio-peer-exchange", "istio-http/1.1", "istio-h2", "istio"}
+	for _, c := range []struct {
+		name   string
+		server []string
+		policy []string
+		want   string
+	}{
+		{"a sidecar", sidecar, nil, "istio-h2"},
+		{"a sidecar, with protocols of policy", sidecar, []string{"http/1.1"}, "istio-http/1.1"},
+		{"a sidecar that knows its own name only", []string{"istio"}, nil, "istio"},
+		{"none", []string{"http/1.1", "h2"}, nil, "h2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := as(ca.SPIFFE(t, orders))
+			config.NextProtos = c.server
+			client := newClient(t, security.ClientTLSConfig{Roots: trust(ca), ALPN: c.policy, IstioALPN: true})
+			state, err := connect(t, client, serve(t, config), "", "h2")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state.NegotiatedProtocol != c.want {
+				t.Errorf("agreed on %q, want %q", state.NegotiatedProtocol, c.want)
+			}
+		})
+	}
+}
+
 func TestVersionsSuitesAndCurves(t *testing.T) {
 	ca := testca.New(t, "shop")
 	roots := trust(ca)

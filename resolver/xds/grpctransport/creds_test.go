@@ -59,8 +59,10 @@ func TestTLS(t *testing.T) {
 	}{
 		"server of another authority": {func(f *security.FileWatcherConfig) { f.CACertificateFile = foreign.CA }, "unknown authority"},
 		"system roots":                {func(f *security.FileWatcherConfig) { f.CACertificateFile = "" }, "unknown authority"},
-		"no certificate":              {func(f *security.FileWatcherConfig) { f.CertificateFile, f.PrivateKeyFile = "", "" }, "certificate required"},
-		"authorities missing":         {func(f *security.FileWatcherConfig) { f.CACertificateFile += ".not" }, "ca.pem.not"},
+		// In TLS 1.3 the server refuses after the handshake: its reason may be lost to
+		// the write that finds the connection broken.
+		"no certificate":      {func(f *security.FileWatcherConfig) { f.CertificateFile, f.PrivateKeyFile = "", "" }, "unavailable"},
+		"authorities missing": {func(f *security.FileWatcherConfig) { f.CACertificateFile += ".not" }, "ca.pem.not"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := files
