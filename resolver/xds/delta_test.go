@@ -261,6 +261,24 @@ func TestUnaskedResources(t *testing.T) {
 	})
 }
 
+// Nor is a type answered that was asked for only on an earlier stream.
+func TestUnaskedTypeOnANewStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c, l, _ := watching(t, []string{"a"})
+		cancel := c.Watch(endpointURL, "e", &log{})
+		l.wantDelta(subscribe(endpointURL, "e"))
+		cancel()
+		l.wantDelta(unsubscribe(endpointURL, "e"))
+		l.say(deltaOf(listenerURL, "n1", "v1", "a=1"))
+		l.end(errReset)
+		time.Sleep(time.Second)
+		l = s.accept()
+		next(l, &discoveryv3.DeltaDiscoveryRequest{})
+		l.say(deltaOf(endpointURL, "n2", "v1", "e=1"))
+		l.wantSilence()
+	})
+}
+
 func TestResponseWithoutNonceIsUsedButNotAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, protocol := range []xds.Protocol{xds.ProtocolDelta, xds.ProtocolSotW} {
@@ -363,6 +381,11 @@ func TestReconnectClaimsVersions(t *testing.T) {
 		l.say(deltaOf(listenerURL, "m1", "v1", "later=1"))
 		l.wantDelta(deltaAck(listenerURL, "m1"))
 		w[2].want(t, "later=1@v1")
+		// What is held is not waited for again.
+		time.Sleep(time.Minute)
+		for _, w := range w {
+			w.want(t)
+		}
 	})
 }
 

@@ -155,6 +155,9 @@ func survive(t *testing.T, d dialect, said, good []byte) {
 		if e.held == nil && !errors.Is(e.lastErr, errExpired) {
 			t.Error("what was held is lost")
 		}
+		if len(sub.bodies) > len(sub.entries) {
+			t.Errorf("%d bodies of %d resources", len(sub.bodies), len(sub.entries))
+		}
 		for _, e := range sub.entries {
 			if e.held != nil && sub.holderOf(e.body) == nil {
 				t.Errorf("the body of %s is not found", e.name)

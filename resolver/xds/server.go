@@ -143,7 +143,6 @@ func (s *server) otherDialect(st *stream, err error) bool {
 	}
 	s.dialect = sotw
 	s.restart()
-	s.forgetVersions()
 	return true
 }
 

@@ -41,6 +41,9 @@ func TestConnectionErrors(t *testing.T) {
 		l := s.accept()
 		l.say(deltaOf(listenerURL, "n1", "v1", "a=1"))
 		w.want(t, "a=1@v1")
+		waiting := &log{}
+		c.Watch(listenerURL, "b", waiting)
+		waiting.want(t) // there is a connection now
 		s.refuses("", errors.New("connection refused"))
 		l.end(errReset)
 		w.want(t) // it had answered
@@ -355,6 +358,14 @@ func TestStatus(t *testing.T) {
 			xds.ResourceStatus{TypeURL: endpointURL, Name: "e", State: xds.ResourceDoesNotExist},
 			xds.ResourceStatus{TypeURL: listenerURL, Name: "a", State: xds.ResourceAcked, Held: true, Version: "v1"},
 			xds.ResourceStatus{TypeURL: listenerURL, Name: "b", State: xds.ResourceNacked, Held: true, Version: "v1"})
+		time.Sleep(time.Second)
+		gone := errors.New("gone")
+		l.end(gone)
+		got := c.ServerStatus()[0]
+		want := xds.ServerStatus{URI: "cp:1", Protocol: xds.ProtocolDelta, Since: start.Add(2 * time.Second), LastError: gone, LastErrorAt: start.Add(2 * time.Second)}
+		if d := cmp.Diff(want, got, cmpopts.EquateErrors()); d != "" {
+			t.Errorf("server (-want +got):\n%s", d)
+		}
 	})
 }
 

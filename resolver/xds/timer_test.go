@@ -1,6 +1,7 @@
 package xds_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +107,10 @@ func TestTimeToLive(t *testing.T) {
 		}}
 		l.say(heartbeat)
 		l.wantDelta(deltaAck(listenerURL, "n2"))
+		heartbeat.Nonce, heartbeat.Resources[0].Version = "stale", "v0"
+		l.say(heartbeat)
+		l.wantDelta(deltaNack(listenerURL, "stale", "Listener a: it has no body, and is not the version that is held"))
+		heartbeat.Resources[0].Version = "v1"
 		// Without a time to live it stays for good.
 		l.say(deltaOf(listenerURL, "n3", "v1", "b=1"))
 		l.wantDelta(deltaAck(listenerURL, "n3"))
@@ -160,6 +165,10 @@ func TestBadTimesToLive(t *testing.T) {
 			t.Error("no NACK")
 		}
 		w[0].want(t, `error: xds: Listener "a" from cp:1: ttl: -1s is not positive`)
+		synctest.Wait()
+		if got := w[1].lines; len(got) != 1 || !strings.HasPrefix(got[0], "error: ") {
+			t.Errorf("watcher of b was told %q", got)
+		}
 		w[2].want(t, "c=1@v1")
 		time.Sleep(24 * time.Hour)
 		w[2].want(t)

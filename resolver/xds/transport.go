@@ -32,7 +32,8 @@ type Transport interface {
 // Both calls return when the stream's context ends.
 type Stream interface {
 	// Send sends a message; it may block while the server does not read. The
-	// message is not kept.
+	// message belongs to the stream from then on. If it fails, Recv returns the
+	// reason.
 	Send([]byte) error
 	// Recv returns the next message, which belongs to the caller, or the error that
 	// ended the stream: a gRPC status error with code UNIMPLEMENTED for a method

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
@@ -131,6 +132,24 @@ func TestAnswersToAServerThatDoesNotReadAreBounded(t *testing.T) {
 	})
 }
 
+// An answer that was not sent on its stream is never sent: nonces do not outlive it.
+func TestAnswersEndWithTheirStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, l, _ := watching(t, []string{"a"})
+		close(l.unread)
+		for _, nonce := range []string{"n1", "n2", "n3"} {
+			l.say(deltaOf(listenerURL, nonce, "v1", "a=1"))
+		}
+		l.end(errReset)
+		time.Sleep(time.Second)
+		l = s.accept()
+		if got := next(l, &discoveryv3.DeltaDiscoveryRequest{}).ResponseNonce; got != "" {
+			t.Errorf("nonce %s of the stream before is answered", got)
+		}
+		l.wantSilence()
+	})
+}
+
 // The next response is read when the watchers have been told of the one before.
 func TestSlowWatcherStopsTheReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -174,6 +193,22 @@ func TestWatcherMayWatchAndCancel(t *testing.T) {
 		l.say(deltaOf(listenerURL, "n2", "v2", "a=2", "inner=1"))
 		inner.want(t, "inner=1@v2")
 		outer.want(t)
+	})
+}
+
+// What is on its way to a watcher that gave up is not delivered.
+func TestCancelWhileWaitingForDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c, l, _ := watching(t, []string{"a"})
+		l.say(deltaOf(listenerURL, "n1", "v1", "a=1"))
+		release := make(chan struct{})
+		c.Watch(listenerURL, "a", &log{hook: func(string) { <-release }})
+		synctest.Wait()
+		w := &log{}
+		cancel := c.Watch(listenerURL, "a", w)
+		cancel()
+		close(release)
+		w.want(t)
 	})
 }
 
