@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/bufbuild/httplb v0.4.0
 	github.com/weft-mesh/weft v0.0.0-00010101000000-000000000000
+	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 )

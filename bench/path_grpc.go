@@ -60,7 +60,9 @@ func dialBare(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) {
 }
 
 func dialXDS(routes int) dialer {
-	return func(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) { return dialXDSTarget(s, target("grpc", routes)) }
+	return func(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) {
+		return dialXDSTarget(s, target("grpc", routes))
+	}
 }
 
 func dialXDSTarget(s *servers, name string) (*grpc.ClientConn, error) {

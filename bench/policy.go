@@ -19,7 +19,8 @@ func furtherTarget(service string, i int) string { return fmt.Sprintf("further-%
 
 // policyText is the policy that all clients go by, those of grpc-go too. Every service
 // has the same three endpoints and is balanced by round robin, as the bare clients
-// are. What Weft and grpc-go do not both do is not in it.
+// are. What Weft and grpc-go do not both do is not in it. The last route of a table takes
+// the calls; one that another route took would fail.
 func policyText(a addresses) string {
 	var b strings.Builder
 	service := func(name, protocol string, endpoints []string) {
@@ -30,6 +31,7 @@ func policyText(a addresses) string {
 	service("grpc", "grpc", a.GRPC)
 	service("http", "http", a.HTTP)
 	service("h2c", "http2", a.HTTP)
+	b.WriteString("  nowhere: {protocol: grpc, endpoints: []}\n")
 	for i := range furtherTargets {
 		service(furtherTarget("grpc", i), "grpc", a.GRPC)
 		service(furtherTarget("http", i), "http", a.HTTP)
@@ -39,7 +41,7 @@ func policyText(a addresses) string {
 		for _, n := range routeCounts {
 			fmt.Fprintf(&b, "  %s:\n", target(service, n))
 			for i := range n - 1 {
-				fmt.Fprintf(&b, "    - {match: {%s}, to: %s}\n", otherMatch(i), service)
+				fmt.Fprintf(&b, "    - {match: {%s}, to: nowhere}\n", otherMatch(i))
 			}
 			fmt.Fprintf(&b, "    - {match: {path: {prefix: %s}}, to: %s}\n", echoPrefix, service)
 		}

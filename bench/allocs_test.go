@@ -1,0 +1,100 @@
+//go:build !race
+
+// The race detector has sync.Pool drop what it is given at random, so that nothing
+// is exact under it.
+
+package main
+
+import (
+	"runtime/debug"
+	"testing"
+)
+
+// TestCallsAllocateLittleMore counts what a call allocates on the client's side,
+// along the bare path and along Weft's. It is exact but for what happens beside a call:
+// a pool that is empty, a buffer that grows, a timer of the runtime. All of that only
+// adds; so the least of several slots of 1,000 calls is taken, and counts must be
+// within slack of the bound.
+func TestCallsAllocateLittleMore(t *testing.T) {
+	const (
+		slack      = 0.25 // allocations a call
+		slackBytes = 32   // bytes a call
+	)
+	for _, c := range []struct {
+		protocol   string
+		allocs     float64 // more than the bare call's
+		bytes      float64
+		moreRoutes bool // there is a row with 1,000 routes
+	}{
+		{"gRPC", 3, 256, true},
+		{"gRPC stream, per message", 0, 0, false},
+		{"HTTP/1.1", 3, 768, true},
+		{"h2c", 3, 768, false},
+	} {
+		t.Run(c.protocol, func(t *testing.T) {
+			of := leastAllocs(t, c.protocol)
+			bare, weft := of(0), of("Weft, 100 routes")
+			t.Logf("allocations: bare %.2f, Weft %.2f; bytes: %.0f, %.0f", bare.allocs, weft.allocs, bare.bytes, weft.bytes)
+			if more := weft.allocs - bare.allocs; more > c.allocs+slack {
+				t.Errorf("Weft allocates %.2f more than the bare call's %.2f, want at most %v", more, bare.allocs, c.allocs)
+			}
+			if more := weft.bytes - bare.bytes; more > c.bytes+slackBytes {
+				t.Errorf("Weft allocates %.0f bytes more than the bare call's %.0f, want at most %v", more, bare.bytes, c.bytes)
+			}
+			if !c.moreRoutes {
+				return
+			}
+			if many := of("Weft, 1,000 routes"); many.allocs > weft.allocs+slack {
+				t.Errorf("with 1,000 routes Weft allocates %.2f, with 100 %.2f: want no more", many.allocs, weft.allocs)
+			}
+		})
+	}
+}
+
+// leastAllocs returns a function that measures a row of the protocol's table, by name
+// or by place.
+func leastAllocs(t *testing.T, protocol string) func(row any) sample {
+	s := startedServers(t)
+	m := testMesh(t, s)
+	return func(row any) (least sample) {
+		t.Helper()
+		p := findPath(t, protocol, row)
+		c, err := p.open(s, m)
+		if err != nil {
+			t.Fatalf("%s: %v", p.name, err)
+		}
+		defer c.close()
+		// No collection, so that pools stay filled.
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		for i := range 6 {
+			got, err := measureCalls(c, 1, 1000)
+			if err != nil {
+				t.Fatalf("%s: %v", p.name, err)
+			}
+			switch {
+			case i == 0: // connects
+			case i == 1:
+				least = got
+			default:
+				least.allocs, least.bytes = min(least.allocs, got.allocs), min(least.bytes, got.bytes)
+			}
+		}
+		return least
+	}
+}
+
+func findPath(t *testing.T, protocol string, row any) path {
+	t.Helper()
+	for _, p := range protocols {
+		if p.name != protocol {
+			continue
+		}
+		for i, path := range p.paths {
+			if row == any(i) || row == any(path.name) {
+				return path
+			}
+		}
+	}
+	t.Fatalf("no row %v of %s", row, protocol)
+	return path{}
+}
