@@ -24,6 +24,9 @@
 //  3. verifies the peer: the chain up to the roots, then the subject alternative
 //     names. A peer that is not the one asked for ends it with a [PeerError].
 //
+// [ChannelTLS] is the same for the connection to a control plane. The server's half
+// of all this, and authorization, are not here yet.
+//
 // There is no way back to plaintext from any of these, and no default that trusts
 // more than policy said: a ClientTLS without roots refuses to connect unless policy
 // asked for the system's roots, and system roots, to which any site on the internet
