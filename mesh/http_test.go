@@ -101,17 +101,14 @@ func (c *closeCounter) Close() error {
 	return nil
 }
 
-// TestConnectFailureMovesOn kills one of three backends: no request may fail, whatever
-// its body, and each body is closed.
+// TestConnectFailureMovesOn has one of three backends dead: no request may fail,
+// whatever its body, and each body is closed.
 func TestConnectFailureMovesOn(t *testing.T) {
-	alive, dead, dying := httpBackend(t, "alive"), httpBackend(t, "dead"), httpBackend(t, "dying")
+	dead := httpBackend(t, "dead")
 	dead.Kill()
-	m := oneService(t, protocols[1], alive, dead, dying)
+	m := oneService(t, protocols[1], httpBackend(t, "a"), dead, httpBackend(t, "b"))
 	client := m.HTTPClient()
-	for i := range 60 {
-		if i == 30 {
-			dying.Stop()
-		}
+	for i := range 30 {
 		for name, body := range map[string]io.Reader{
 			"none":      nil,
 			"in memory": strings.NewReader("body"),
@@ -139,6 +136,26 @@ func TestConnectFailureMovesOn(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestBackendGoesAway stops one of two backends under load, and brings it back: no
+// call may fail, and the calls return.
+func TestBackendGoesAway(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		a, b := p.backend(t, "a"), p.backend(t, "b")
+		call := p.client(t, oneService(t, p, a, b), "orders")
+		eventually(t, call, request{}, "a", "b")
+		l := startLoad(t, 4, call, request{})
+		l.await(100)
+		b.Stop()
+		l.await(500)
+		b.Start()
+		before := b.Calls()
+		if err := b.AwaitCalls(within(t, long), before+100); err != nil {
+			t.Error(err)
+		}
+		l.end(t)
+	})
 }
 
 // TestRefusedBodyIsClosed: a RoundTripper closes the body, whatever happens.
