@@ -16,7 +16,9 @@ import (
 type fakeDNS struct {
 	mu      sync.Mutex
 	answers map[string]dnsAnswer
-	asked   []string // "network host"
+	asked   []string      // "network host"
+	slow    time.Duration // to end when ctx does
+	ended   int           // look-ups that did
 }
 
 type dnsAnswer struct {
@@ -33,6 +35,10 @@ func (f *fakeDNS) LookupIP(ctx context.Context, network, host string) ([]netip.A
 	f.mu.Unlock()
 	if a.hang {
 		<-ctx.Done()
+		time.Sleep(f.slow)
+		f.mu.Lock()
+		f.ended++
+		f.mu.Unlock()
 		return nil, 0, ctx.Err()
 	}
 	var list []netip.Addr
@@ -201,7 +207,13 @@ func TestDNSLookupsAreBounded(t *testing.T) {
 		if got := time.Since(began); got != lookupTimeout {
 			t.Errorf("settled after %v, want %v", got, lookupTimeout)
 		}
-		c.Close() // in the middle of the next one, and waits for it
+		time.Sleep(lookupTimeout) // into the next one
+		f.slow = time.Second
+		before := f.ended
+		c.Close()
+		if f.ended == before {
+			t.Error("Close did not wait for the look-up that was under way")
+		}
 	})
 }
 
@@ -316,6 +328,11 @@ func TestDNSNamesChange(t *testing.T) {
 		if got := f.count() - n; got != 1 {
 			t.Errorf("%d look-ups in half an hour at a rate of one an hour", got)
 		}
+		// So it does where another name is quicker.
+		f.set("slow.test", dnsAnswer{hang: true})
+		c.Configure(config(DNS{RefreshRate: time.Minute}, at("slow.test:80"), at("a.test:80")))
+		synctest.Wait()
+		wantEndpoints(t, c, "10.0.0.3:80", "10.0.0.1:80")
 		c.Configure(&Config{Discovery: DiscoverStatic, Static: one(at("10.0.0.4:80"))})
 		wantEndpoints(t, c, "10.0.0.4:80")
 	})

@@ -297,3 +297,62 @@ func TestUnusedPriorityIsForgiven(t *testing.T) {
 		}
 	})
 }
+
+func TestOverprovisioningFactor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := two(addresses("a", 2), addresses("b", 1))
+		a.Localities[0].Endpoints[0].Health = Unhealthy
+		a.Overprovisioning = 100
+		r := newRig(t, httpView, eds, a)
+		if diff := cmp.Diff(map[string]int{"a1:1": 50, "b0:1": 50}, r.picks(100)); diff != "" {
+			t.Errorf("picks (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A connection may be lost without a moment of being idle.
+func TestFailoverTimerOfALostConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, grpcView, eds, two(addresses("a", 1), addresses("b", 1)))
+		time.Sleep(time.Second)
+		r.report(Ready, nil, "a0:1")
+		time.Sleep(time.Hour)
+		r.report(Connecting, nil, "a0:1")
+		time.Sleep(failoverTimeout - 1)
+		synctest.Wait()
+		if got := r.k.connected(); len(got) != 1 {
+			t.Errorf("connected before 10 s: %v", got)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if got := r.k.connected(); len(got) != 2 {
+			t.Errorf("connected after 10 s: %v", got)
+		}
+	})
+}
+
+// What pick_first has not tried yet is a spare, but not for ever.
+func TestPickFirstFailsOver(t *testing.T) {
+	for _, weighted := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			config := &Config{Policy: Policy{Kind: PickFirst}, LocalityWeighted: weighted, PanicThreshold: 50}
+			r := newRig(t, grpcView, config, two(addresses("a", 9), addresses("b", 1)))
+			for _, a := range []string{"a0:1", "a1:1", "a2:1", "a3:1"} {
+				r.report(TransientFailure, errRefused, a)
+			}
+			if diff := cmp.Diff([]string{"a0:1", "a1:1", "a2:1", "a3:1", "a4:1"}, r.k.connected()); diff != "" {
+				t.Errorf("connected with spares left (-want +got):\n%s", diff)
+			}
+			time.Sleep(failoverTimeout)
+			synctest.Wait()
+			r.report(Ready, nil, "b0:1")
+			if got := r.picks(10); got["b0:1"] != 10 {
+				t.Errorf("picks after 10 s = %v", got)
+			}
+			r.report(Ready, nil, "a4:1")
+			if got := r.picks(10); got["a4:1"] != 10 {
+				t.Errorf("picks with a spare connected = %v", got)
+			}
+		})
+	}
+}

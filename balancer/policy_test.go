@@ -116,6 +116,16 @@ func TestLeastRequest(t *testing.T) {
 	}
 }
 
+// Without a bias, least_request is weighted round robin, to the call.
+func TestLeastRequestWithoutBias(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := policyRig(t, Policy{Kind: LeastRequest}, weigh(4, 1))
+		if diff := cmp.Diff(map[string]int{"e0:1": 80, "e1:1": 20}, r.picks(100)); diff != "" {
+			t.Errorf("picks (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // Of many endpoints a sample is weighed. Where none is busy the weights alone
 // decide, and one that is busy gets fewer.
 func TestLeastRequestOfMany(t *testing.T) {

@@ -175,7 +175,7 @@ func (r *round) weighted(p *priority) bool {
 	if !config.LocalityWeighted && !(config.LegacyPolicy && r.options.GRPC) {
 		return false
 	}
-	return p.weighted && config.Discovery != DiscoverLogicalDNS
+	return p.weighted
 }
 
 // policy returns the policy within a locality.

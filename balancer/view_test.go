@@ -392,7 +392,9 @@ func TestStaticEndpointsComeWithTheConfiguration(t *testing.T) {
 		// To EDS, which has not answered yet: what there is stays until it has.
 		r.cluster.Configure(eds)
 		synctest.Wait()
-		r.picks(1)
+		if got := r.picks(10); got["a:1"] != 5 || got["b:1"] != 5 {
+			t.Errorf("picks while EDS has said nothing = %v", got)
+		}
 		r.assign(one(at("c:1")))
 		if got := r.picks(10); got["c:1"] != 10 {
 			t.Errorf("picks = %v", got)
@@ -452,6 +454,9 @@ func TestClose(t *testing.T) {
 		if got := r.k.closed(); len(got) != 2 {
 			t.Errorf("closed connections = %v, want both", got)
 		}
+		if got := len(r.cluster.views); got != 0 {
+			t.Errorf("the cluster keeps %d closed views", got)
+		}
 		r.picks(10)
 		r.assign(one(at("c:1")))
 		if got := r.picks(10); got["c:1"] != 0 {
@@ -494,4 +499,133 @@ func TestCloseFromChanged(t *testing.T) {
 			t.Errorf("closed (-want +got):\n%s", diff)
 		}
 	})
+}
+
+func TestConnectIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, grpcView, eds, one(at("a:1")))
+		r.assign(one(at("a:1"), at("b:1")))
+		if got := r.k.conn(t, "a:1").connects; got != 1 {
+			t.Errorf("told to connect %d times before it said anything", got)
+		}
+	})
+}
+
+// A picker that is in use keeps its links while the view makes and drops others.
+func TestPickersAreImmutable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, grpcView, eds, two(addresses("a", 1), addresses("b", 1)))
+		before := r.view.picker.Load()
+		links := slices.Clone(before.links)
+		r.report(TransientFailure, errRefused, "a0:1")
+		r.k.conn(t, "b0:1") // was made
+		if !slices.Equal(links, before.links) {
+			t.Error("the links of an earlier picker changed")
+		}
+	})
+}
+
+// After a round the view rests, so that a stream of reports cannot keep a core busy.
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const took = 5 * time.Millisecond
+		var calls []time.Time
+		o := grpcView
+		o.Changed = func() {
+			calls = append(calls, time.Now())
+			time.Sleep(took)
+		}
+		r := newRig(t, o, eds, one(at("a:1")))
+		for range 1000 {
+			r.k.conn(t, "a:1").report(Ready, nil)
+			time.Sleep(100 * time.Microsecond)
+			r.k.conn(t, "a:1").report(TransientFailure, errRefused)
+		}
+		synctest.Wait()
+		if got, want := calls[1].Sub(calls[0]), took*(1+restFactor); got != want {
+			t.Errorf("the second round came %v after the first, want %v", got, want)
+		}
+		r.view.Close()
+		time.Sleep(took) // for Changed; the rest after it is called off
+	})
+}
+
+func TestReportsAfterCloseAreIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		o := httpView
+		o.Changed = func() { calls++ }
+		r := newRig(t, o, eds, one(at("a:1"), at("b:1")))
+		r.assign(one(at("b:1")))
+		before := calls
+		r.report(TransientFailure, errRefused, "a:1")
+		if calls != before {
+			t.Error("a closed connection's report made a picker")
+		}
+	})
+}
+
+func TestExcludeKeepsTheOthersEven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, httpView, eds, one(at("a:1"), at("b:1"), at("c:1")))
+		counts := map[string]int{}
+		for range 100 {
+			l, err := r.view.Pick(PickInfo{Exclude: r.cluster.Endpoints()[:1]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[l.Endpoint().Address()]++
+			l.Done(Outcome{})
+		}
+		if diff := cmp.Diff(map[string]int{"b:1": 50, "c:1": 50}, counts); diff != "" {
+			t.Errorf("picks (-want +got):\n%s", diff)
+		}
+		seen := map[*Link]bool{}
+		for range 100 {
+			seen[r.view.picker.Load().elsewhere(r.view, nil)] = true
+		}
+		if len(seen) != 3 {
+			t.Errorf("%d of 3 links stand in for another", len(seen))
+		}
+	})
+}
+
+// A call that will ask again is not dropped meanwhile.
+func TestWaitingCallsAreNotDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := one(at("a:1"))
+		a.Drops = []Drop{{"all", 1_000_000}}
+		r := newRig(t, grpcView, eds, a)
+		if _, err := r.view.Pick(PickInfo{}); !errors.Is(err, ErrConnecting) {
+			t.Errorf("Pick while connecting: %v, want ErrConnecting", err)
+		}
+		r.report(TransientFailure, errRefused, "a:1")
+		if _, err := r.view.Pick(PickInfo{}); !errors.Is(err, ErrDropped) {
+			t.Errorf("Pick while unreachable: %v, want ErrDropped", err)
+		}
+	})
+}
+
+func TestSocketSecures(t *testing.T) {
+	a, _ := security.NewClientTLS(security.ClientTLSConfig{SystemRoots: true})
+	b, _ := security.NewClientTLS(security.ClientTLSConfig{SystemRoots: true})
+	broken, otherwise := errors.New("broken"), errors.New("broken otherwise")
+	for _, test := range []struct {
+		before, after Socket
+		want          bool
+	}{
+		{Socket{}, Socket{Name: "other"}, true},
+		{Socket{TLS: a}, Socket{TLS: a}, true},
+		{Socket{TLS: a}, Socket{TLS: b}, false},
+		{Socket{TLS: a}, Socket{}, false},
+		{Socket{}, Socket{TLS: a}, false},
+		{Socket{}, Socket{Err: broken}, false},
+		{Socket{Err: broken}, Socket{}, false},
+		{Socket{Err: broken}, Socket{Err: errors.New("broken")}, true},
+		{Socket{Err: broken}, Socket{Err: otherwise}, false},
+	} {
+		if got := test.before.secures(&test.after); got != test.want {
+			t.Errorf("%+v secures %+v: %v, want %v", test.before, test.after, got, test.want)
+		}
+	}
 }
