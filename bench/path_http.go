@@ -63,9 +63,10 @@ func bareHTTP(name string, n int, newTransport func() *http.Transport) path {
 func httplbPath(scheme string) path {
 	return path{"httplb over 3", func(s *servers, _ *mesh.Mesh) (client, error) {
 		c := httplb.NewClient(httplb.WithResolver(staticResolver(s.HTTP)), httplb.WithNoProxy())
+		url := scheme + "://bench" + echoPath
 		return exchange{
 			client: c.Client,
-			next:   func() string { return scheme + "://bench" + echoPath },
+			next:   func() string { return url },
 			closed: func() { _ = c.Close() },
 		}, nil
 	}}
@@ -85,11 +86,12 @@ func (r staticResolver) New(_ context.Context, _, _ string, receiver resolver.Re
 
 func weftHTTP(name, target string) path {
 	return path{name, func(_ *servers, m *mesh.Mesh) (client, error) {
+		url := "http://" + target + echoPath
 		t := newTransport()
 		c := &http.Client{Transport: m.Transport(t)}
 		return exchange{
 			client: c,
-			next:   func() string { return "http://" + target + echoPath },
+			next:   func() string { return url },
 			closed: c.CloseIdleConnections,
 		}, nil
 	}}
