@@ -84,10 +84,14 @@ func (p *path) clientTLS(m *tlsv3.UpstreamTlsContext) (*security.ClientTLS, erro
 			return nil, err
 		}
 	}
-	// The names of protocols that only a proxy speaks are not for us to offer.
+	// The names of protocols that only a proxy speaks are not for us to offer. By
+	// "istio", the server is of Istio's mesh.
 	for _, protocol := range common.GetAlpnProtocols() {
-		if protocol == "h2" || protocol == "http/1.1" {
+		switch protocol {
+		case "h2", "http/1.1":
 			c.ALPN = append(c.ALPN, protocol)
+		case "istio":
+			c.IstioALPN = true
 		}
 	}
 	t, err := security.NewClientTLS(c)
