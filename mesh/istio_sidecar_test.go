@@ -41,7 +41,7 @@ func TestIstioSidecar(t *testing.T) {
 				want := []handshake{{
 					client:     webID,
 					serverName: "outbound_." + echoPorts[p.name] + "_." + version + "_.echo.mesh.local",
-					protocol:   map[string]string{"grpc": "h2", "http": "http/1.1"}[p.name],
+					protocol:   map[string]string{"grpc": "istio-h2", "http": "istio-http/1.1"}[p.name],
 				}}
 				if diff := cmp.Diff(want, backend.saw(), cmp.AllowUnexported(handshake{})); diff != "" {
 					t.Errorf("%s: handshakes (-want +got):\n%s", version, diff)
