@@ -234,8 +234,8 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	first.endpoint = one
 	l := *s
 	l.members = []member{first}
-	l.localities = []locality{{0, 1, s.localities[0].weight}}
-	l.priorities = []priority{{0, 1, l.localities, s.priorities[0].weighted}}
+	l.localities, l.priorities = nil, nil
+	l.add(locality{0, 1, s.localities[0].weight}, s.priorities[0].level)
 	return &l
 }
 

@@ -73,14 +73,9 @@ func (r *round) buckets(g *group, f func(*locality, *tally)) {
 		f(&locality{from: g.priority.from, to: g.priority.to, weight: 1}, &tally{})
 		return
 	}
-	// The localities of all priorities lie in one list, as their members do.
-	at := 0
-	for r.built.localities[at].from != g.priority.from {
-		at++
-	}
 	for i := range g.priority.localities {
 		if l := &g.priority.localities[i]; l.weight > 0 {
-			f(l, &r.localities[at+i])
+			f(l, &r.localities[g.priority.first+i])
 		}
 	}
 }

@@ -95,10 +95,13 @@ func (l *Link) report(s State, err error) {
 	case TransientFailure:
 		after = TransientFailure
 		l.err = err
-		if before != TransientFailure {
-			// Calls that fail together tell of one failure, not of many.
+		// Calls that fail together tell of one failure, not of many.
+		if now := time.Now(); before != TransientFailure {
+			if now.UnixNano()-l.retryAt.Load() > int64(retryBackoff.max) {
+				l.failures = 0 // the last one is long ago
+			}
 			l.failures++
-			l.retryAt.Store(time.Now().Add(retryBackoff.delay(l.failures)).UnixNano())
+			l.retryAt.Store(now.Add(retryBackoff.delay(l.failures)).UnixNano())
 		}
 	default:
 		if before != TransientFailure {

@@ -7,14 +7,14 @@ import (
 // A view's picker is rebuilt by at most one goroutine at a time, which lives only as
 // long as there is something to do. Reports and updates that come meanwhile mark the
 // view dirty and are all taken together by the next round. After a round the
-// goroutine rests for a multiple of the time that the round took, so that 10,000
-// connections that come up one after the other cost a fifth of a core at most, and a
-// single change is published at once. Until then picks pass over links that have
-// failed since.
+// goroutine rests for about four times as long as a round takes, which goes by the
+// number of endpoints, so that 10,000 connections that come up one after the other
+// cost a fifth of a core at most. A single change is published at once, and until
+// the next round picks pass over links that have failed since.
 const (
-	restFactor = 4
-	restMin    = 200 * time.Microsecond // shorter rests are not worth a timer
-	restMax    = 50 * time.Millisecond
+	restPerEndpoint = time.Microsecond
+	restMin         = 200 * time.Microsecond // shorter rests are not worth a timer
+	restMax         = 50 * time.Millisecond
 )
 
 // wake has the view rebuilt, with the snapshot unless it is nil.
@@ -67,7 +67,6 @@ func (v *View) run() {
 		s := v.newest
 		v.mu.Unlock()
 
-		began := time.Now()
 		v.rebuild(s)
 		select {
 		case <-v.done:
@@ -77,12 +76,12 @@ func (v *View) run() {
 		if v.options.Changed != nil {
 			v.options.Changed()
 		}
-		v.rest(time.Since(began))
+		v.rest()
 	}
 }
 
-func (v *View) rest(took time.Duration) {
-	rest := min(restFactor*took, restMax)
+func (v *View) rest() {
+	rest := min(time.Duration(len(v.links))*restPerEndpoint, restMax)
 	if rest < restMin {
 		return
 	}

@@ -41,7 +41,9 @@ type locality struct {
 
 // priority is a run of localities, and so of members.
 type priority struct {
-	from, to   int // in members
+	level      uint32 // as the source counts
+	from, to   int    // in members
+	first      int    // in snapshot.localities
 	localities []locality
 	weighted   bool // a locality has weight
 }
@@ -72,8 +74,7 @@ func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, dupli
 
 	s.members = make([]member, 0, size)
 	s.localities = make([]locality, 0, len(order))
-	var ends []int // of each priority in localities
-	for i, l := range order {
+	for _, l := range order {
 		from := len(s.members)
 		for j := range l.Endpoints {
 			e := &l.Endpoints[j]
@@ -85,30 +86,20 @@ func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, dupli
 			s.members = append(s.members, member{endpoint, max(1, e.Weight), e.Health})
 		}
 		if len(s.members) > from {
-			s.localities = append(s.localities, locality{from, len(s.members), l.Weight})
+			s.add(locality{from, len(s.members), l.Weight}, l.Priority)
 		}
-		last := i+1 == len(order) || order[i+1].Priority != l.Priority
-		if last && len(s.localities) > lastOf(ends) {
-			ends = append(ends, len(s.localities))
-		}
-	}
-
-	from := 0
-	for _, end := range ends {
-		localities := s.localities[from:end:end]
-		s.priorities = append(s.priorities, priority{
-			from: localities[0].from, to: localities[len(localities)-1].to,
-			localities: localities,
-			weighted:   slices.ContainsFunc(localities, func(l locality) bool { return l.weight > 0 }),
-		})
-		from = end
 	}
 	return s, duplicates, outOfRange
 }
 
-func lastOf(list []int) int {
-	if len(list) == 0 {
-		return 0
+// add appends a locality, which begins a priority if it is the first of its level.
+func (s *snapshot) add(l locality, level uint32) {
+	if n := len(s.priorities); n == 0 || s.priorities[n-1].level != level {
+		s.priorities = append(s.priorities, priority{level: level, from: l.from, first: len(s.localities)})
 	}
-	return list[len(list)-1]
+	s.localities = append(s.localities, l)
+	p := &s.priorities[len(s.priorities)-1]
+	p.to = l.to
+	p.localities = s.localities[p.first:]
+	p.weighted = p.weighted || l.weight > 0
 }

@@ -87,6 +87,9 @@ func TestEndpointsAndLinksOutliveUpdates(t *testing.T) {
 		if got := r.k.made; got != 3 {
 			t.Errorf("%d connections were made, want 3", got)
 		}
+		if got := len(r.cluster.index); got != 2 {
+			t.Errorf("the cluster keeps %d endpoints of 2", got)
+		}
 		l.Done(Outcome{})
 		a.Done(Outcome{})
 		if got := after[1].Active(); got != 0 {
@@ -213,6 +216,14 @@ func TestFailedEndpointsAreLeftAloneForAWhileOnDemand(t *testing.T) {
 		if got := r.picks(10); got["a:1"] == 0 {
 			t.Error("the backoff did not begin anew after a success")
 		}
+		r.report(TransientFailure, refused, "a:1")
+		time.Sleep(time.Hour)
+		r.report(TransientFailure, refused, "a:1")
+		time.Sleep(1300 * time.Millisecond)
+		synctest.Wait()
+		if got := r.picks(10); got["a:1"] == 0 {
+			t.Error("the backoff did not begin anew after a long time")
+		}
 	})
 }
 
@@ -315,6 +326,7 @@ func TestReportsAreTakenTogether(t *testing.T) {
 			t.Fatalf("Changed was called %d times while it ran", got)
 		}
 		close(hold)
+		time.Sleep(restMax)
 		synctest.Wait()
 		if got := calls.Load(); got != 2 {
 			t.Errorf("Changed was called %d times, want 2", got)
@@ -525,28 +537,30 @@ func TestPickersAreImmutable(t *testing.T) {
 	})
 }
 
-// After a round the view rests, so that a stream of reports cannot keep a core busy.
+// After a round the view of many endpoints rests, so that a stream of reports cannot
+// keep a core busy.
 func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const took = 5 * time.Millisecond
 		var calls []time.Time
 		o := grpcView
-		o.Changed = func() {
-			calls = append(calls, time.Now())
-			time.Sleep(took)
-		}
-		r := newRig(t, o, eds, one(at("a:1")))
-		for range 1000 {
-			r.k.conn(t, "a:1").report(Ready, nil)
-			time.Sleep(100 * time.Microsecond)
-			r.k.conn(t, "a:1").report(TransientFailure, errRefused)
-		}
+		o.Changed = func() { calls = append(calls, time.Now()) }
+		r := newRig(t, o, eds, one(addresses("a", 5000)...))
 		synctest.Wait()
-		if got, want := calls[1].Sub(calls[0]), took*(1+restFactor); got != want {
-			t.Errorf("the second round came %v after the first, want %v", got, want)
+		calls = nil
+		for range 200 {
+			r.k.conn(t, "a0:1").report(Ready, nil)
+			time.Sleep(50 * time.Microsecond)
+			r.k.conn(t, "a0:1").report(TransientFailure, errRefused)
+			time.Sleep(50 * time.Microsecond)
 		}
-		r.view.Close()
-		time.Sleep(took) // for Changed; the rest after it is called off
+		// 20 ms of reports, with rests of 5 ms between two rounds.
+		if got := len(calls); got < 4 || got > 6 {
+			t.Errorf("%d rounds in 20 ms, want about 5", got)
+		}
+		if got := calls[1].Sub(calls[0]); got != 5*time.Millisecond {
+			t.Errorf("the second round came %v after the first, want 5ms", got)
+		}
+		r.view.Close() // calls the rest off
 	})
 }
 
