@@ -553,6 +553,7 @@ func TestRest(t *testing.T) {
 			r.k.conn(t, "a0:1").report(TransientFailure, errRefused)
 			time.Sleep(50 * time.Microsecond)
 		}
+		synctest.Wait()
 		// 20 ms of reports, with rests of 5 ms between two rounds.
 		if got := len(calls); got < 4 || got > 6 {
 			t.Errorf("%d rounds in 20 ms, want about 5", got)
