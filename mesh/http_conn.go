@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -123,6 +124,12 @@ func (c *endpointConn) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
+	}
+	if s, ok := secured.(*tls.Conn); ok && c.alpn[0] == "h2" && s.ConnectionState().NegotiatedProtocol != "h2" {
+		// A server that agrees on another name for it ("istio-h2"), or on none. The
+		// http.Transport of an https URL would fall back to HTTP/1.1, which is not
+		// what policy says, if it saw that.
+		return struct{ net.Conn }{secured}, nil
 	}
 	return secured, nil
 }
