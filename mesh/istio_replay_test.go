@@ -41,7 +41,7 @@ type replay struct {
 	resources map[string][]recorded // by type URL
 	versions  map[string]string     // by type URL
 	nodes     []*corev3.Node        // that introduced themselves, one a stream
-	asked     map[string]bool       // the types, by URL
+	asked     map[string][]string   // the names, by type URL
 	waiting   map[string][]string   // nonces that were not answered yet, by type URL
 	nonces    int
 	answered  sync.Cond // waiting has shrunk
@@ -63,7 +63,7 @@ func newReplay(tb testing.TB, recording string, everything bool) *replay {
 		everything: everything,
 		resources:  map[string][]recorded{},
 		versions:   map[string]string{},
-		asked:      map[string]bool{},
+		asked:      map[string][]string{},
 		waiting:    map[string][]string{},
 	}
 	r.answered.L = &r.mu
@@ -214,14 +214,21 @@ func (r *replay) types() []string {
 	return slices.Sorted(maps.Keys(r.asked))
 }
 
-// heard notes what a request says beside its subscriptions.
-func (r *replay) heard(node *corev3.Node, url, nonce string, nack *rpcstatus.Status) {
+// names are the resources of a type that were asked for, sorted.
+func (r *replay) names(url string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Compact(slices.Sorted(slices.Values(r.asked[url])))
+}
+
+// heard notes what a request says.
+func (r *replay) heard(node *corev3.Node, url string, names []string, nonce string, nack *rpcstatus.Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if node != nil {
 		r.nodes = append(r.nodes, node)
 	}
-	r.asked[url] = true
+	r.asked[url] = append(r.asked[url], names...)
 	// In the state of the world, the answer to a response covers those before it.
 	if i := slices.Index(r.waiting[url], nonce); i >= 0 {
 		r.waiting[url] = r.waiting[url][i+1:]
@@ -269,7 +276,7 @@ func (r *replay) StreamAggregatedResources(s discoveryv3.AggregatedDiscoveryServ
 			return err
 		}
 		url := req.GetTypeUrl()
-		r.heard(req.GetNode(), url, req.GetResponseNonce(), req.GetErrorDetail())
+		r.heard(req.GetNode(), url, req.GetResourceNames(), req.GetResponseNonce(), req.GetErrorDetail())
 		sub := subs[url]
 		if sub == nil {
 			sub = &subscription{}
@@ -308,7 +315,7 @@ func (r *replay) DeltaAggregatedResources(s discoveryv3.AggregatedDiscoveryServi
 			return err
 		}
 		url := req.GetTypeUrl()
-		r.heard(req.GetNode(), url, req.GetResponseNonce(), req.GetErrorDetail())
+		r.heard(req.GetNode(), url, req.GetResourceNamesSubscribe(), req.GetResponseNonce(), req.GetErrorDetail())
 		if len(req.GetResourceNamesSubscribe()) == 0 {
 			continue
 		}

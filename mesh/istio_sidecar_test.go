@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -37,6 +38,10 @@ func TestIstioSidecar(t *testing.T) {
 			m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode(form, istioSecrets(t, ca)))))
 			callsEcho(t, p, m)
 			cp.introduced(t, resolver.ClusterURL, resolver.EndpointsURL, resolver.RouteConfigURL)
+			want := []string{"outbound|" + echoPorts[p.name] + "|v1|echo.mesh.local", "outbound|" + echoPorts[p.name] + "|v2|echo.mesh.local"}
+			if diff := cmp.Diff(want, cp.names(resolver.ClusterURL)); diff != "" {
+				t.Errorf("clusters asked for, of all that the port has (-want +got):\n%s", diff)
+			}
 			for version, backend := range map[string]*sidecar{"v1": v1, "v2": v2} {
 				want := []handshake{{
 					client:     webID,
@@ -156,6 +161,60 @@ func TestIstioNeverPlaintext(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestIstioSidecarNames has targets found by what a sidecar would see of a request:
+// the port it is sent to, and its Host.
+func TestIstioSidecarNames(t *testing.T) {
+	ca := testca.New(t, "istio")
+	v2 := startSidecar(t, httpBackend(t, "v2"), ca, echoID)
+	cp := newReplay(t, "sidecar", true)
+	cp.move(t, map[string]string{echoEndpoints["http"]["v2"]: v2.addr, echoEndpoints["grpc"]["v2"]: v2.addr})
+	m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode("delta", istioSecrets(t, ca)))))
+	for _, c := range []struct {
+		url, host string
+		proto     string
+		fails     string
+	}{
+		{url: "http://echo.mesh.local:8080", proto: "HTTP/1.1"},
+		{url: "http://ECHO.mesh.local.:8080", proto: "HTTP/1.1"},
+		{url: "http://240.240.0.1:8080", proto: "HTTP/1.1"},
+		{url: "http://anything:8080", host: "echo.mesh.local", proto: "HTTP/1.1"},
+		{url: "http://anything:8080", host: "echo.mesh.local:1", proto: "HTTP/1.1"},
+		{url: "https://echo.mesh.local:8080", proto: "HTTP/1.1"},
+		{url: "http://echo.mesh.local:7070", proto: "HTTP/2.0"},
+		{url: "https://echo.mesh.local:7070", proto: "HTTP/2.0"},
+		{url: "http://echo.mesh.local:8080", host: "anything", fails: "PassthroughCluster"},
+		{url: "http://echo.mesh.local", fails: "outbound|80|v2|echo.mesh.local"}, // not recorded
+		{url: "https://echo.mesh.local", fails: `"443"`},
+	} {
+		t.Run(c.url+" "+c.host, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(within(t, long), http.MethodGet, c.url+"/proto.Echo/Say", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = c.host
+			req.Header.Set("X-Canary", "1")
+			// Another base, so that no case finds the connections of another.
+			resp, err := m.Transport(&http.Transport{}).RoundTrip(req)
+			if c.fails != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fails) {
+					t.Errorf("error %v does not say %q", err, c.fails)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if got := resp.Header.Get("Proto"); got != c.proto {
+				t.Errorf("the backend was asked by %s, want %s", got, c.proto)
+			}
+		})
+	}
+	if _, err := m.Dial("echo.mesh.local"); err == nil || !strings.Contains(err.Error(), "needs a port") {
+		t.Errorf("a channel without a port: %v", err)
 	}
 }
 
