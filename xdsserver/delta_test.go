@@ -124,6 +124,31 @@ func TestDeltaLegacyWildcardEnds(t *testing.T) {
 	c.quiet()
 }
 
+// What a client wanted no longer, and wants again as one of all before it read what
+// was on its way, has to be told gone.
+func TestDeltaWildcardTakenBackAndWantedAgain(t *testing.T) {
+	for name, first := range map[string]string{"wildcard": "*", "name": "a"} {
+		t.Run(name, func(t *testing.T) {
+			s, cc := start(t, Options{}, "CDS/a=1", "CDS/b=1")
+			c := openDelta(t, cc)
+			c.subscribe("CDS", first)
+			onItsWay := c.recv()
+			c.subscribe("CDS", "-"+first)
+			c.quiet()
+			apply(t, s, "CDS/b=1")
+			c.quiet()
+			c.subscribe("CDS", "*")
+			c.expect("CDS b=1")
+			c.expect("CDS -a")
+			c.ack(onItsWay)
+
+			c.subscribe("CDS", "-*")
+			c.subscribe("CDS", "*")
+			c.expect("CDS b=1")
+		})
+	}
+}
+
 func TestDeltaNameDroppedUnderWildcardIsSentAgain(t *testing.T) {
 	_, cc := start(t, Options{}, "CDS/a=1", "CDS/b=1")
 	c := openDelta(t, cc)
@@ -166,6 +191,39 @@ func TestDeltaReconnectSendsOnlyTheDifference(t *testing.T) {
 		c.expect("EDS changed=2 new=1")
 		c.expect("EDS -gone")
 		c.quiet()
+	})
+	t.Run("only what is gone", func(t *testing.T) {
+		c := openDelta(t, cc)
+		held(c, "EDS", versions, "gone")
+		resp := c.recv()
+		if got := showDelta(resp); got != "EDS" {
+			t.Fatalf("first response %q", got)
+		}
+		c.quiet()
+		c.nack(resp, "that counts as well")
+		c.expect("EDS -gone")
+		c.quiet()
+	})
+	t.Run("a client that does not answer", func(t *testing.T) {
+		c := openDelta(t, cc)
+		held(c, "EDS", versions, "gone")
+		c.recv()
+		c.expect("EDS -gone") // a second later
+	})
+	t.Run("back before it was told gone", func(t *testing.T) {
+		s, cc := start(t, Options{}, "EDS/same=1")
+		c := openDelta(t, cc)
+		held(c, "EDS", versions, "gone")
+		resp := c.recv()
+		apply(t, s, "EDS/same=1", "EDS/gone=2")
+		c.expect("EDS gone=2")
+		c.ack(resp)
+		c.quiet()
+	})
+	t.Run("listeners are told at once", func(t *testing.T) {
+		c := openDelta(t, cc)
+		held(c, "LDS", versions, "gone")
+		c.expect("LDS -gone")
 	})
 	t.Run("names held but not wanted", func(t *testing.T) {
 		c := openDelta(t, cc)

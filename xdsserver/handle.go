@@ -96,6 +96,12 @@ func (st *stream) acknowledge(sub *subscription, req *request) (answered, stale 
 		st.server.log.Warn("client rejected a response", "node", st.client.Node, "address", st.client.Address,
 			"type", sub.typeURL, "version", rejection.Version, "error", rejection.Message)
 	}
+	if sub.settled() {
+		sub.forgotten = nil
+	}
+	if sub.released() {
+		st.place.Nudge()
+	}
 	stale = sub.ack.sent != 0 && req.nonce != "" && !sub.ack.current(req.nonce)
 	return answered, stale
 }
@@ -145,17 +151,19 @@ func (st *stream) handleDelta(sub *subscription, req *request, first bool) error
 
 // handleSotW changes a subscription by a state-of-the-world request, which holds
 // all that the client wants of the type.
+//
+// A request made before the client saw the newest response is not answered: the
+// one that acknowledges that response says all of it again. What such a request
+// no longer wants is taken away nevertheless. The client may have dropped it and
+// want it back in the next request, which then has to be answered.
 func (st *stream) handleSotW(sub *subscription, req *request, first bool) error {
 	answered, stale := st.acknowledge(sub, req)
-	if stale {
-		return nil // the answer to the newest response will say it again
-	}
-	same := !first && req.namesDigest == sub.digest
-	rewarm := !(same && answered) && req.nack == nil && st.warms(sub)
+	same := !first && sub.digested && req.namesDigest == sub.digest
+	rewarm := !stale && !(same && answered) && req.nack == nil && st.warms(sub)
 	if same && !rewarm {
 		return nil
 	}
-	sub.digest = req.namesDigest
+	sub.digest, sub.digested = req.namesDigest, !stale
 	decoded, err := req.names()
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "malformed request: %v", err)
@@ -165,7 +173,10 @@ func (st *stream) handleSotW(sub *subscription, req *request, first bool) error 
 	c := change{first: first, wildcard: star || !sub.named && isRoot(sub.typeURL)}
 	c.add, c.drop = split(sub.names, names)
 	c.ask, c.askAll = c.add, c.wildcard && !sub.wildcard
-	if rewarm {
+	switch {
+	case stale:
+		c = change{drop: c.drop, wildcard: c.wildcard && sub.wildcard}
+	case rewarm:
 		c.ask, c.askAll = names, c.wildcard
 	}
 	return st.change(sub, c)
@@ -221,6 +232,12 @@ func (st *stream) change(sub *subscription, c change) error {
 
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if st.delta {
+		sub.forget(c.drop)
+		if sub.wildcard && !c.wildcard {
+			sub.forget(namesOf(sub.seen))
+		}
+	}
 	sub.wildcard = c.wildcard
 	sub.names = merge(sub.names, c.add)
 	if len(c.drop) > 0 {

@@ -52,7 +52,7 @@ func resources(texts ...string) *policy.Resources {
 		name, content, _ := strings.Cut(rest, "=")
 		list = append(list, policy.NewResource(short[typ], name, []byte(content)))
 	}
-	for i := range 64 {
+	for i := range 128 {
 		list = append(list, policy.NewResource(short["barrier"], fmt.Sprint(i), nil))
 	}
 	return policy.NewResources(list...)

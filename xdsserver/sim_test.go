@@ -196,7 +196,7 @@ func (w *world) apply(t *testing.T, s *Server) {
 	apply(t, s, texts...)
 }
 
-var simTypes = []string{"LDS", "RDS", "CDS", "EDS"}
+var simTypes = []string{"CDS", "EDS", "LDS", "RDS"} // as a client asks that makes before it breaks
 
 func someName(rnd *rand.Rand, typ string) string {
 	return map[string]string{"LDS": "l", "RDS": "r", "CDS": "c", "EDS": "c"}[typ] + fmt.Sprint(rnd.IntN(10)) // some never exist
@@ -209,6 +209,10 @@ func allNames(typ string) (names []string) {
 	}
 	return names
 }
+
+// settleRounds is two for what the server was about to send, as in quiet, and two for
+// what follows when that is acknowledged.
+const settleRounds = 4
 
 // view is what a client wants of a type and what it has.
 type view struct {
@@ -283,7 +287,7 @@ type simDelta struct {
 	rnd     *rand.Rand
 	views   map[string]*view
 	whole   bool // subscribes to everything, and looks at what routes lead to
-	steady  bool // has read everything since it connected: from now on nothing may break
+	steady  bool // has read everything once: from now on nothing may break
 	rejects bool
 	tb      *testing.T
 }
@@ -303,7 +307,7 @@ func (c *simDelta) connect() {
 		_ = c.stream.CloseSend()
 		_ = drainErr(c.stream)
 	}
-	c.deltaClient, c.steady = openDelta(c.tb, c.cc), false
+	c.deltaClient = openDelta(c.tb, c.cc)
 	for _, typ := range simTypes {
 		v := c.views[typ]
 		v.asked, v.rejected = map[string]bool{}, map[string]string{} // a new stream starts over
@@ -355,7 +359,7 @@ func (c *simDelta) act() {
 
 func (c *simDelta) settle(w *world) {
 	c.tb.Helper()
-	for range 2 {
+	for range settleRounds {
 		c.subscribe("barrier", fmt.Sprint(c.barriers))
 		c.barriers++
 		for {
@@ -427,7 +431,7 @@ type simSotW struct {
 	rnd     *rand.Rand
 	views   map[string]*view
 	whole   bool
-	steady  bool
+	steady  bool // has read everything since it connected: this protocol cannot tell what is in use
 	rejects bool
 	tb      *testing.T
 }
@@ -492,7 +496,7 @@ func (c *simSotW) act() {
 
 func (c *simSotW) settle(w *world) {
 	c.tb.Helper()
-	for range 3 { // once more than elsewhere: an answer that is read may ask for something
+	for range settleRounds {
 		c.barriers = append(c.barriers, fmt.Sprint(len(c.barriers)))
 		c.request("barrier", c.barriers...)
 		for {

@@ -102,6 +102,24 @@ func TestSotWStaleNonceIsIgnored(t *testing.T) {
 	c.expect("EDS b1")
 }
 
+// A client that drops a name and wants it back, both before it saw the newest
+// response, is sent the resource again.
+func TestSotWNameDroppedByAStaleRequestIsSentAgain(t *testing.T) {
+	s, cc := start(t, Options{}, "EDS/a=a1", "EDS/b=b1")
+	c := openSotW(t, cc)
+	c.request("EDS", "a", "b")
+	c.expect("EDS a1 b1")
+	c.quiet()
+	apply(t, s, "EDS/a=a1", "EDS/b=b2")
+	for typesOf(t, s)["EDS"].Sent == c.last[short["EDS"]].GetVersionInfo() { // until the response is on its way
+	}
+	c.request("EDS", "b")
+	c.request("EDS", "a", "b")
+	c.expect("EDS b2")
+	c.expect("EDS a1")
+	c.quiet()
+}
+
 func TestSotWNonceOfAnEarlierStreamIsTaken(t *testing.T) {
 	_, cc := start(t, Options{}, "CDS/a=a1")
 	c := openSotW(t, cc)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -18,6 +19,10 @@ import (
 
 // maxTypes is how many types one stream may subscribe to.
 const maxTypes = 64
+
+// patience is how long a client that reconnected may take to answer before it is told
+// of what is gone.
+const patience = time.Second
 
 // stream is one client's stream. It has two goroutines: the handler's own sends,
 // and one receives. The receiver never waits for the sender: requests change the
@@ -135,7 +140,11 @@ func (st *stream) answers() []*answer {
 		if st.delta {
 			answerType = sub.answerDelta
 		}
+		first := !sub.answered
 		a, b := answerType(d, set)
+		if first && len(sub.leaving) > 0 {
+			time.AfterFunc(patience, func() { st.hurry(sub) })
+		}
 		if a != nil {
 			now = append(now, a)
 		}
@@ -146,7 +155,19 @@ func (st *stream) answers() []*answer {
 	slices.SortStableFunc(last, func(a, b *answer) int {
 		return cmp.Compare(breakRank(a.sub.typeURL), breakRank(b.sub.typeURL))
 	})
-	return append(now, last...)
+	all := append(now, last...)
+	for _, a := range all {
+		a.sub.outgoing++
+	}
+	return all
+}
+
+// hurry makes the sender tell of what is leaving though the client has answered nothing.
+func (st *stream) hurry(sub *subscription) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	sub.overdue = true
+	st.place.Nudge()
 }
 
 // respond sends an answer in as many messages as it takes.
@@ -159,6 +180,9 @@ func (st *stream) respond(a *answer) error {
 		st.nonce++
 		nonce := st.nonce
 		a.sub.ack.respond(nonce, a.version)
+		if !rest {
+			a.sub.outgoing--
+		}
 		if whole && a.sub.typeURL == policy.ClusterType {
 			st.rewarm = true
 		}

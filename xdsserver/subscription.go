@@ -23,6 +23,7 @@ type subscription struct {
 	names    []string // explicitly subscribed, sorted; "*" is wildcard
 	named    bool     // a name was subscribed at some time: an empty list no longer means all
 	digest   uint64   // of the names in the last request, state of the world only
+	digested bool     // names are those of that request
 
 	// asked names have to be answered whatever the client is believed to have, all
 	// names if askedAll.
@@ -33,7 +34,18 @@ type subscription struct {
 	seen     *store.Table      // as of when it was
 	held     map[string]string // versions that it said it has; until it is answered
 
-	ack acknowledgement
+	// leaving names have been gone since before the stream began. The client is told
+	// when it has answered something, or took too long to. See answerDelta.
+	leaving []string
+	overdue bool
+
+	// forgotten names were unsubscribed while a response which may hold them was on
+	// its way. A client that subscribes to everything before it reads that response
+	// keeps them, and has to be told if they are gone.
+	forgotten []string
+
+	outgoing int // answers that are about to be sent
+	ack      acknowledgement
 }
 
 func (sub *subscription) wants(name string) bool {
@@ -73,7 +85,28 @@ func (sub *subscription) has(name string) (version string, ok bool) {
 
 // pending tells whether there is anything to look at.
 func (sub *subscription) pending(d *store.Dirty) bool {
-	return !sub.answered || len(sub.asked) > 0 || sub.askedAll || d != nil
+	return !sub.answered || len(sub.asked) > 0 || sub.askedAll || d != nil || sub.released()
+}
+
+// maxForgotten bounds the names that a client can make the server keep by
+// unsubscribing them without ever acknowledging a response.
+const maxForgotten = 10_000
+
+// forget notes names that the client no longer wants, if they may be on their way to it.
+func (sub *subscription) forget(names []string) {
+	if !sub.settled() && len(sub.forgotten)+len(names) <= maxForgotten {
+		sub.forgotten = merge(sub.forgotten, names)
+	}
+}
+
+// settled tells whether the client has read everything that it was sent.
+func (sub *subscription) settled() bool {
+	return sub.outgoing == 0 && sub.ack.answered == sub.ack.sent
+}
+
+// released tells whether it is time to tell of what is leaving.
+func (sub *subscription) released() bool {
+	return len(sub.leaving) > 0 && (sub.ack.answered > 0 || sub.overdue)
 }
 
 // difference is what a client has to be told of one type.
@@ -103,6 +136,9 @@ func (sub *subscription) compare(d *store.Dirty, cur *store.Table) difference {
 		}
 	}
 	sub.answered, sub.seen, sub.held = true, cur, nil
+	if sub.askedAll {
+		sub.forgotten = nil
+	}
 	sub.asked, sub.askedAll = nil, false
 	return diff
 }
@@ -112,7 +148,7 @@ func (sub *subscription) compare(d *store.Dirty, cur *store.Table) difference {
 func (sub *subscription) candidates(d *store.Dirty, cur *store.Table) (forced, check []string) {
 	forced = sub.asked
 	if sub.askedAll {
-		forced = merge(forced, namesOf(cur))
+		forced = merge(merge(forced, namesOf(cur)), sub.forgotten)
 	}
 	switch {
 	case !sub.answered:
@@ -167,14 +203,30 @@ type answer struct {
 
 // answerDelta returns what a delta client has to be told now, and after
 // everything else. Nil means nothing.
+//
+// A client that reconnects asks for one type after the other. What is gone of
+// clusters may be in use by the routes that it still has, and is going to learn the
+// successors of when it has asked for routes. So it is told at first only
+// what there is, if need be by an empty response. When it acknowledges that, all
+// that it asked for from the beginning has been answered.
 func (sub *subscription) answerDelta(d *store.Dirty, set *store.Set) (now, last *answer) {
 	// A client that asked for all of nothing waits for an answer; one that says what
 	// it has does not.
 	greet := !sub.answered && sub.wildcard && len(sub.held) == 0
+	first := !sub.answered
 	diff := sub.compare(d, set.Table(sub.typeURL))
 	removed := diff.missing
 	if sub.typeURL == policy.ListenerType {
 		removed, diff.gone = merge(removed, diff.gone), nil
+	}
+	if first && len(diff.gone) > 0 {
+		sub.leaving, diff.gone = diff.gone, nil
+		greet = true
+	} else if sub.released() {
+		still := slices.DeleteFunc(sub.leaving, func(name string) bool {
+			return !sub.wants(name) || set.Table(sub.typeURL).Get(name) != nil
+		})
+		sub.leaving, diff.gone = nil, merge(diff.gone, still)
 	}
 	if greet || len(diff.updates) > 0 || len(removed) > 0 {
 		now = &answer{sub: sub, resources: diff.updates, removed: removed, version: set.Version()}
