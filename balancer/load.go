@@ -1,5 +1,7 @@
 package balancer
 
+import "slices"
+
 // load is the part of the calls, in percent, that a priority takes with its healthy
 // and with its degraded endpoints. In panic it is taken by all of its endpoints.
 type load struct {
@@ -34,11 +36,10 @@ func spread(tallies []tally, overprovisioning uint64, panicThreshold float64) []
 	total = min(100, total)
 	if total > 0 {
 		share(loads, healthy, degraded, total)
+	} else {
+		shareOfNothing(loads, tallies)
 	}
 	if total == 100 || panicThreshold <= 0 {
-		if total == 0 {
-			loads[0].healthy = 100
-		}
 		return loads
 	}
 
@@ -103,4 +104,16 @@ func shareByNumber(loads []load, tallies []tally) {
 		left -= part
 	}
 	loads[first].healthy += left
+}
+
+// shareOfNothing is for when no priority has a whole percent available: the first
+// that has an endpoint at all takes everything.
+func shareOfNothing(loads []load, tallies []tally) {
+	if i := slices.IndexFunc(tallies, func(t tally) bool { return t.availableHealthy > 0 }); i >= 0 {
+		loads[i].healthy = 100
+	} else if i := slices.IndexFunc(tallies, func(t tally) bool { return t.availableDegraded > 0 }); i >= 0 {
+		loads[i].degraded = 100
+	} else {
+		loads[0].healthy = 100
+	}
 }

@@ -40,6 +40,9 @@ func TestSpread(t *testing.T) {
 		{[]tally{of(5, 0, 100)}, 0, []load{{100, 0, false}}},
 		// Degraded only and too few: scaled up, the rounding going to the first.
 		{[]tally{of(0, 40, 100), of(0, 20, 100)}, 0, []load{{0, 67, false}, {0, 33, false}}},
+		// A threshold of 1 % with one endpoint in 200 available: 140/200 rounds to nothing.
+		{[]tally{of(0, 0, 200), of(1, 0, 200)}, 0.5, []load{{0, 0, true}, {100, 0, false}}},
+		{[]tally{of(0, 0, 200), of(0, 1, 200)}, 0, []load{{0, 0, false}, {0, 100, false}}},
 		{nil, 50, []load{}},
 		{[]tally{of(0, 0, 0)}, 50, []load{{100, 0, true}}},
 	} {
