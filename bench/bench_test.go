@@ -72,37 +72,3 @@ func TestTableHasEveryRow(t *testing.T) {
 		t.Log(out.String())
 	}
 }
-
-// TestFurtherTargetsAreCheap counts ADS streams in the control plane, and goroutines
-// and memory here. Goroutines are exact. Memory is what the runtime has after it
-// collected, and its bounds are the design's.
-func TestFurtherTargetsAreCheap(t *testing.T) {
-	const n = 8
-	s := startedServers(t)
-	for _, c := range []struct {
-		name           string
-		measure        func() (targetCost, error)
-		kb, goroutines float64
-		streams        int
-	}{
-		{"grpc-go xDS", func() (targetCost, error) { return xdsTargets(t.Context(), s, n) }, 1000, 100, n + firstTargets},
-		{"Weft, gRPC", func() (targetCost, error) { return weftTargets(t.Context(), s, n) }, 90, 9, 1},
-		{"Weft, HTTP", func() (targetCost, error) { return weftHTTPTargets(t.Context(), s, n) }, 90, 9, 1},
-		{"Weft, HTTP, the same target", func() (targetCost, error) { return weftHTTPHandles(t.Context(), s, n) }, 4, 0, 1},
-	} {
-		got, err := c.measure()
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		t.Logf("%s: %.1f KB, %.1f goroutines, %d ADS streams", c.name, got.bytes/1000, got.goroutines, got.streams)
-		if got.streams != c.streams {
-			t.Errorf("%s: %d targets have %d ADS streams, want %d", c.name, n+firstTargets, got.streams, c.streams)
-		}
-		if got.goroutines > c.goroutines {
-			t.Errorf("%s: a further target has %.1f goroutines, want at most %v", c.name, got.goroutines, c.goroutines)
-		}
-		if got.bytes > c.kb*1000 {
-			t.Errorf("%s: a further target takes %.1f KB, want at most %v", c.name, got.bytes/1000, c.kb)
-		}
-	}
-}
