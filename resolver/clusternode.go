@@ -33,6 +33,8 @@ type clusterNode struct {
 
 	// Why a resource is gone, while tables that need it are on their way out.
 	clusterGone, endpointsGone error
+	// missing says that the calls fail because a resource does not exist.
+	missing bool
 }
 
 // nodes returns the nodes of clusters.
@@ -114,7 +116,7 @@ func (n *clusterNode) close() {
 func (n *clusterNode) clusterNews(news news) {
 	switch {
 	case news.resource != nil:
-		n.configured, n.waiting, n.clusterGone = true, nil, nil
+		n.configured, n.waiting, n.clusterGone, n.missing = true, nil, nil, false
 		c, ok := news.resource.Value.(*cluster)
 		if !ok {
 			n.fail(errors.New("the source does not decode with resolver.Types"))
@@ -134,7 +136,7 @@ func (n *clusterNode) clusterNews(news news) {
 func (n *clusterNode) endpointNews(news news) {
 	switch {
 	case news.resource != nil:
-		n.assigned, n.waiting, n.endpointsGone = true, nil, nil
+		n.assigned, n.waiting, n.endpointsGone, n.missing = true, nil, nil, false
 		a, ok := news.resource.Value.(*balancer.Assignment)
 		if !ok {
 			n.cluster.Fail(errors.New("the source does not decode with resolver.Types"))
@@ -218,6 +220,7 @@ func (n *clusterNode) settleDeletion() {
 		n.resolver.gone[n] = true
 		return
 	}
+	n.missing = errors.Is(err, xds.ErrNotFound)
 	if n.clusterGone != nil {
 		n.clusterGone = nil
 		n.fail(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/resolver/xds"
@@ -105,6 +106,7 @@ func (t *Target) supersede(p *pending) {
 		p.nodes = t.resolver.nodes(p.spec.clusters())
 	}
 	if old != nil {
+		old.release()
 		for _, n := range old.nodes {
 			delete(n.pending, t)
 		}
@@ -132,12 +134,59 @@ func (t *Target) complete() {
 		t.awaits(awaited)
 		return
 	}
+	if n := t.newlyMissing(p); n != nil && p.hold(t) {
+		t.awaits(n.awaited() + ", which does not exist")
+		return
+	}
 	clusters := make(map[string]*balancer.Cluster, len(p.nodes))
 	for _, n := range p.nodes {
 		clusters[n.name] = n.cluster
 	}
 	table := p.spec.build(t.nextVersion(), func(name string) *balancer.Cluster { return clusters[name] })
 	t.publish(table, published{spec: p.spec, nodes: p.nodes})
+}
+
+// How long a table waits that would send calls to a cluster which the source says
+// does not exist. Mostly that is policy which has moved on: what comes next is on
+// its way, and until it is there the old table is right. But a policy that names
+// what never comes must take effect, too. With an old table there is as much time
+// as a resource has to come in the xDS protocol; without one, callers are waiting.
+const (
+	missingPatience      = 15 * time.Second
+	missingPatienceFirst = time.Second
+)
+
+// release stops the timer of hold.
+func (p *pending) release() {
+	if p.held != nil {
+		p.held.Stop()
+	}
+}
+
+// newlyMissing returns a cluster of p that does not exist and that the old table
+// does not send calls to in vain already; nil if there is none.
+func (t *Target) newlyMissing(p *pending) *clusterNode {
+	for _, n := range p.nodes {
+		if n.missing && !n.users[t] {
+			return n
+		}
+	}
+	return nil
+}
+
+// hold reports whether p is to wait for what is missing, and has t look again when
+// it has waited enough.
+func (p *pending) hold(t *Target) bool {
+	patience := missingPatience
+	if t.published.spec == nil {
+		patience = missingPatienceFirst
+	}
+	if p.held == nil {
+		p.heldSince = time.Now()
+		r := t.resolver
+		p.held = time.AfterFunc(patience, func() { r.box.do(func() { r.dirty[t] = true }) })
+	}
+	return time.Since(p.heldSince) < patience
 }
 
 // awaited names a few of the clusters that are not ready, if any.
@@ -172,6 +221,9 @@ func (t *Target) nextVersion() uint64 {
 // before used.
 func (t *Target) publish(table *Table, by published) {
 	old := t.published
+	if t.pending != nil {
+		t.pending.release()
+	}
 	t.published, t.pending = by, nil
 	for _, n := range old.nodes {
 		delete(n.users, t)

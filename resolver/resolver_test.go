@@ -425,7 +425,7 @@ func TestSubscribe(t *testing.T) {
 		publish := func(cluster string) {
 			s.send(simpleRoutes("8080", cluster))
 			settle()
-			s.fail("Cluster "+cluster, xds.ErrNotFound)
+			s.fail("Cluster "+cluster, errors.New("never valid"))
 			settle()
 		}
 		publish("a")
@@ -440,6 +440,71 @@ func TestSubscribe(t *testing.T) {
 		}
 		if diff := cmp.Diff([]uint64{2, 3}, late); diff != "" {
 			t.Errorf("from the second to the third (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A policy that names a cluster which does not exist is held back while there is a
+// better one, or one may be on its way, but not for ever.
+func TestMissingCluster(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		target := orders(t, s, r)
+		version := func(want uint64) {
+			t.Helper()
+			settle()
+			if got := target.Table().Version(); got != want {
+				t.Fatalf("table %d, want %d", got, want)
+			}
+		}
+
+		// The next policy comes in time: no call sees the one between.
+		s.send(simpleRoutes("orders", "gone"))
+		settle()
+		s.fail("Cluster gone", xds.ErrNotFound)
+		time.Sleep(14 * time.Second)
+		version(1)
+		s.send(simpleRoutes("orders", "b"))
+		settle()
+		s.send(edsCluster("b"))
+		settle()
+		s.send(assignment("b", "192.0.2.2"))
+		version(2)
+		time.Sleep(20 * time.Second)
+		version(2)
+
+		// The cluster itself comes in time.
+		s.send(simpleRoutes("orders", "late"))
+		settle()
+		s.fail("Cluster late", xds.ErrNotFound)
+		version(2)
+		s.send(edsCluster("late"))
+		settle()
+		s.send(assignment("late", "192.0.2.3"))
+		version(3)
+
+		// Nothing comes.
+		s.send(simpleRoutes("orders", "never"))
+		settle()
+		s.fail("Cluster never", xds.ErrNotFound)
+		time.Sleep(14 * time.Second)
+		version(3)
+		time.Sleep(2 * time.Second)
+		version(4)
+		wantPickError(t, target, "never", "does not exist")
+
+		// Without a table before, callers wait for a second.
+		first := r.Target(resolver.TargetName{RouteConfig: "8080"})
+		settle()
+		s.send(simpleRoutes("8080", "missing"))
+		settle()
+		s.fail("Cluster missing", xds.ErrNotFound)
+		settle()
+		if first.Table() != nil {
+			t.Error("the first table did not wait")
+		}
+		time.Sleep(2 * time.Second)
+		if first.Table() == nil {
+			t.Error("the first table waits for ever")
 		}
 	})
 }

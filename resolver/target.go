@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // TargetName says what a target's table is made of. Exactly one of Listener and
@@ -75,6 +76,9 @@ type pending struct {
 	spec    *tableSpec
 	nodes   []*clusterNode
 	readyTo int // nodes before have been ready, so that many need not be looked at often
+
+	held      *time.Timer // ends the wait for a cluster that does not exist; nil before it begins
+	heldSince time.Time
 }
 
 type subscriber struct {
