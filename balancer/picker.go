@@ -50,8 +50,8 @@ func (s *split) choose() *Link { return s.choosers[s.schedule.Next()].choose() }
 // elsewhere looks for a link when what the policy chose could not be had: the first
 // group in which there is one.
 func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
-	for _, any := range [2]bool{false, true} {
-		if any && !p.anything {
+	for _, failed := range [2]bool{false, true} {
+		if failed && !p.anything {
 			break
 		}
 		for i := range p.groups {
@@ -64,7 +64,7 @@ func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
 				if l == nil || p.snapshot.members[at].health.class()&g.of == 0 {
 					continue
 				}
-				if (any || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {
+				if (failed || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {
 					return l
 				}
 			}
