@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -52,8 +53,8 @@ func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err 
 	if err := warmUp(ctx, table, o); err != nil {
 		return err
 	}
-	for round := range o.rounds {
-		if err := playRound(ctx, table, o, round, o.slot, true); err != nil {
+	for range o.rounds {
+		if err := playRound(ctx, table, o, o.slot, true); err != nil {
 			return err
 		}
 	}
@@ -65,19 +66,20 @@ func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err 
 
 // warmUp connects what will be used and fills the pools.
 func warmUp(ctx context.Context, table []rows, o options) error {
-	return playRound(ctx, table, o, 0, max(o.slot/5, 10*time.Millisecond), false)
+	return playRound(ctx, table, o, max(o.slot/5, 10*time.Millisecond), false)
 }
 
-// playRound gives every path a slot for each number of callers. The order turns, so
-// that no path always runs after the same one.
-func playRound(ctx context.Context, table []rows, o options, round int, slot time.Duration, keep bool) error {
+// playRound gives every path a slot for each number of callers. The order is another
+// one each time, so that no path always runs after the same one and has to clean up
+// after it.
+func playRound(ctx context.Context, table []rows, o options, slot time.Duration, keep bool) error {
 	for _, callers := range o.callers {
 		for _, rs := range table {
-			for i := range rs.rows {
+			for _, i := range rand.Perm(len(rs.rows)) {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				r := rs.rows[(i+round)%len(rs.rows)]
+				r := rs.rows[i]
 				s, err := measure(r.client, callers, slot)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", rs.protocol, r.name, err)

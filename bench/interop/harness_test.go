@@ -53,9 +53,7 @@ const stockGap = "unknown cluster selected for RPC"
 
 // call returns the name of the backend that answered, or the code of the failure.
 func (c client) call(ctx context.Context, r request) (string, codes.Code, error) {
-	for i := 0; i < len(r.header); i += 2 {
-		ctx = metadata.AppendToOutgoingContext(ctx, r.header[i], r.header[i+1])
-	}
+	ctx = metadata.AppendToOutgoingContext(ctx, r.header...)
 	for {
 		reply := new(wrapperspb.StringValue)
 		err := c.conn.Invoke(ctx, r.path, &wrapperspb.StringValue{}, reply)
