@@ -151,6 +151,7 @@ func (t *Target) complete() {
 // its way, and until it is there the old table is right. But a policy that names
 // what never comes must take effect, too. With an old table there is as much time
 // as a resource has to come in the xDS protocol; without one, callers are waiting.
+// A Static changes all at once: what it does not have does not come.
 const (
 	missingPatience      = 15 * time.Second
 	missingPatienceFirst = time.Second
@@ -166,6 +167,9 @@ func (p *pending) release() {
 // newlyMissing returns a cluster of p that does not exist and that the old table
 // does not send calls to in vain already; nil if there is none.
 func (t *Target) newlyMissing(p *pending) *clusterNode {
+	if _, whole := t.resolver.config.Source.(*Static); whole {
+		return nil
+	}
 	for _, n := range p.nodes {
 		if n.missing && !n.users[t] {
 			return n
