@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -11,7 +12,7 @@ func (r *round) newPicker() *picker {
 	r.shared = true
 	p := &picker{snapshot: s, links: r.links, groups: r.groups, drops: s.drops, state: TransientFailure, err: s.err}
 	if s.err != nil {
-		if s.err == ErrConnecting {
+		if errors.Is(s.err, ErrConnecting) {
 			p.state = Connecting
 		}
 		return p
@@ -124,28 +125,33 @@ func fit(weights []uint64) []uint32 {
 // why says why there is nothing to pick.
 func (r *round) why() (State, error) {
 	var last error
-	wanted := false
+	wanted, spare := false, false
 	for i := range r.groups {
 		g := &r.groups[i]
-		if !r.wants(g) {
-			continue
-		}
 		for k := g.priority.from; k < g.priority.to; k++ {
 			l := r.links[k]
-			if l == nil || r.built.members[k].health.class()&g.of == 0 {
-				continue
-			}
-			wanted = true
-			if State(l.state.Load()) != TransientFailure {
+			switch {
+			case r.built.members[k].health.class()&g.of == 0:
+			case !r.wants(g):
+				spare = spare || l == nil || State(l.state.Load()) != TransientFailure
+			case l == nil:
+			case State(l.state.Load()) != TransientFailure:
 				return Connecting, ErrConnecting
-			}
-			if last == nil {
-				last = l.Err()
+			default:
+				wanted = true
+				if last == nil {
+					last = l.Err()
+				}
 			}
 		}
 	}
-	if !wanted {
+	switch {
+	case !wanted:
 		return TransientFailure, fmt.Errorf("cluster %q: %w that are healthy", r.cluster.name, ErrNoEndpoints)
+	case spare:
+		// The last of the links failed since the load was divided, and its report has
+		// the next round turn to what is in reserve.
+		return Connecting, ErrConnecting
 	}
 	return TransientFailure, &UnreachableError{r.cluster.name, last}
 }
