@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -154,7 +155,7 @@ func (c *Cluster) Close() {
 // caller holds c.mu.
 func (c *Cluster) publish() {
 	s := c.compile()
-	if s.err == ErrConnecting && c.snapshot.err == nil {
+	if errors.Is(s.err, ErrConnecting) && c.snapshot.err == nil {
 		// Make before break: another kind of discovery, or other host names, have
 		// not said anything yet. What the cluster has stays until they do.
 		return
@@ -164,7 +165,7 @@ func (c *Cluster) publish() {
 	for v := range c.views {
 		v.wake(c.snapshot)
 	}
-	if !c.isSettled && c.snapshot.err != ErrConnecting {
+	if !c.isSettled && !errors.Is(c.snapshot.err, ErrConnecting) {
 		c.isSettled = true
 		close(c.settled)
 	}
@@ -178,7 +179,7 @@ func (c *Cluster) compile() *snapshot {
 	}
 	without := func(err error) *snapshot {
 		c.generation++
-		if err != ErrConnecting {
+		if !errors.Is(err, ErrConnecting) {
 			err = fmt.Errorf("cluster %q: %w", c.name, err)
 		}
 		return &snapshot{config: config, err: err}

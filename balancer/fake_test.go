@@ -2,7 +2,6 @@ package balancer
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -10,7 +9,7 @@ import (
 	"testing/synctest"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // fakeConnector makes connections that do what a test says.
 type fakeConnector struct {

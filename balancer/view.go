@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -88,7 +89,7 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
 	// Policy drops calls whether or not an endpoint can be reached (gRFC A32), but
 	// a call that is going to ask again only once.
-	if p.drops != nil && p.err != ErrConnecting && len(info.Exclude) == 0 {
+	if p.drops != nil && len(info.Exclude) == 0 && !errors.Is(p.err, ErrConnecting) {
 		if err := p.drops.drop(); err != nil {
 			return nil, err
 		}
@@ -129,11 +130,11 @@ func (v *View) pickAgain(p *picker, info PickInfo) (*Link, error) {
 }
 
 func (v *View) usable(l *Link) bool {
-	if s := State(l.state.Load()); v.options.OnDemand {
+	s := State(l.state.Load())
+	if v.options.OnDemand {
 		return s != TransientFailure
-	} else {
-		return s == Ready
 	}
+	return s == Ready
 }
 
 // State returns the state of the links taken together, and the error that picks fail

@@ -87,7 +87,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 
 // explain puts the mesh's own error in place of the status that grpc made of it.
 func (r *rpc) explain(err error) error {
-	if err != nil && r.refuse != nil && r.refuse != balancer.ErrConnecting && status.Code(err) == codes.Unavailable {
+	if err != nil && r.refuse != nil && !errors.Is(r.refuse, balancer.ErrConnecting) && status.Code(err) == codes.Unavailable {
 		return r.call.Refused(r.refuse)
 	}
 	return err

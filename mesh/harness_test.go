@@ -104,9 +104,11 @@ func invoke(ctx context.Context, conn *grpc.ClientConn, r request) (string, erro
 	if r.path == "" {
 		r.path = "/shop.Orders/Get"
 	}
+	var header []string
 	for k, v := range r.header {
-		ctx = metadata.AppendToOutgoingContext(ctx, k, v)
+		header = append(header, k, v)
 	}
+	ctx = metadata.AppendToOutgoingContext(ctx, header...)
 	reply := new(wrapperspb.StringValue)
 	err := conn.Invoke(ctx, r.path, wrapperspb.String("7"), reply)
 	return reply.GetValue(), err

@@ -64,7 +64,7 @@ func (t *transport) view(c *balancer.Cluster) *balancer.View {
 // calls it by this name.
 func (t *transport) CloseIdleConnections() {
 	t.conns.Range(func(c, _ any) bool {
-		c.(*endpointConn).transport.CloseIdleConnections()
+		c.(*endpointConn).closeIdle()
 		return true
 	})
 }

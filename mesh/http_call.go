@@ -62,7 +62,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 			return nil, x.call.Refused(err)
 		}
 		x.conn = link.Conn().(*endpointConn)
-		resp, err := x.conn.transport.RoundTrip(out)
+		resp, err := x.conn.RoundTrip(out)
 		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
 			commit(out)
 			return resp, err

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -35,43 +36,10 @@ type connector struct {
 	cluster   *balancer.Cluster
 }
 
+// NewConn makes no transport yet: a view has a Conn for every endpoint, of which a
+// client may use few.
 func (k connector) NewConn(e *balancer.Endpoint, report func(balancer.State, error)) balancer.Conn {
-	base := k.transport.base
-	cfg := k.cluster.Config()
-	c := &endpointConn{
-		owner:    k.transport,
-		endpoint: e,
-		report:   report,
-		dial:     base.DialContext,
-		timeout:  cfg.ConnectTimeout,
-		alpn:     []string{"http/1.1"},
-	}
-	if c.dial == nil {
-		c.dial = new(net.Dialer).DialContext
-	}
-	if c.timeout == 0 {
-		c.timeout = balancer.DefaultConnectTimeout
-	}
-	tr := base.Clone()
-	tr.Proxy = nil
-	tr.DialContext = c.dialPlainOrPolicy
-	tr.DialTLSContext = nil
-	if s := e.Socket(); s.TLS != nil || s.Err != nil {
-		tr.DialTLSContext = c.dialPlainOrPolicy // policy's TLS stands in for the URL's
-	}
-	if tr.MaxIdleConnsPerHost == 0 {
-		tr.MaxIdleConnsPerHost = tr.MaxIdleConns
-		if tr.MaxIdleConns == 0 {
-			tr.MaxIdleConnsPerHost = 1 << 16 // base has no limit
-		}
-	}
-	if cfg.Protocol == balancer.ProtocolHTTP2 {
-		c.alpn = []string{"h2"}
-		tr.Protocols = new(http.Protocols)
-		tr.Protocols.SetHTTP2(true)
-		tr.Protocols.SetUnencryptedHTTP2(true)
-	}
-	c.transport = tr
+	c := &endpointConn{owner: k.transport, cluster: k.cluster, endpoint: e, report: report}
 	k.transport.conns.Store(c, struct{}{})
 	return c
 }
@@ -79,14 +47,64 @@ func (k connector) NewConn(e *balancer.Endpoint, report func(balancer.State, err
 // endpointConn is the connection pool of one endpoint: an http.Transport that can
 // dial nothing else.
 type endpointConn struct {
-	owner     *transport
-	endpoint  *balancer.Endpoint
-	transport *http.Transport
-	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
-	timeout   time.Duration // of connecting, TLS included
-	alpn      []string
-	report    func(balancer.State, error)
-	closed    atomic.Bool
+	owner    *transport
+	cluster  *balancer.Cluster
+	endpoint *balancer.Endpoint
+	report   func(balancer.State, error)
+	closed   atomic.Bool
+
+	pool atomic.Pointer[pool] // nil before the first request
+}
+
+// pool is a clone of the base transport and what it dials with.
+type pool struct {
+	*http.Transport
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	timeout time.Duration // of connecting, TLS included
+	alpn    []string
+}
+
+// RoundTrip sends a request over a connection to the endpoint.
+func (c *endpointConn) RoundTrip(req *http.Request) (*http.Response, error) {
+	p := c.pool.Load()
+	if p == nil {
+		p = c.newPool()
+		if !c.pool.CompareAndSwap(nil, p) {
+			p = c.pool.Load()
+		}
+	}
+	return p.RoundTrip(req)
+}
+
+func (c *endpointConn) newPool() *pool {
+	base := c.owner.base
+	cfg := c.cluster.Config()
+	p := &pool{
+		Transport: base.Clone(),
+		dial:      base.DialContext,
+		timeout:   cmp.Or(cfg.ConnectTimeout, balancer.DefaultConnectTimeout),
+		alpn:      []string{"http/1.1"},
+	}
+	if p.dial == nil {
+		p.dial = new(net.Dialer).DialContext
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx, p) }
+	p.Proxy = nil
+	p.DialContext = dial
+	p.DialTLSContext = nil
+	if s := c.endpoint.Socket(); s.TLS != nil || s.Err != nil {
+		p.DialTLSContext = dial // policy's TLS stands in for the URL's
+	}
+	if p.MaxIdleConnsPerHost == 0 {
+		p.MaxIdleConnsPerHost = cmp.Or(p.MaxIdleConns, 1<<16)
+	}
+	if cfg.Protocol == balancer.ProtocolHTTP2 {
+		p.alpn = []string{"h2"}
+		p.Protocols = new(http.Protocols)
+		p.Protocols.SetHTTP2(true)
+		p.Protocols.SetUnencryptedHTTP2(true)
+	}
+	return p
 }
 
 // connectError is a connection that could not be made: nothing was sent.
@@ -95,12 +113,11 @@ type connectError struct{ err error }
 func (e *connectError) Error() string { return e.err.Error() }
 func (e *connectError) Unwrap() error { return e.err }
 
-// dialPlainOrPolicy connects to the endpoint, whatever the address, and secures the
-// connection if policy asks for it.
-func (c *endpointConn) dialPlainOrPolicy(ctx context.Context, _, _ string) (net.Conn, error) {
-	dialing, cancel := context.WithTimeout(ctx, c.timeout)
+// connect connects to the endpoint, and secures the connection if policy asks for it.
+func (c *endpointConn) connect(ctx context.Context, p *pool) (net.Conn, error) {
+	dialing, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	conn, err := c.connect(dialing)
+	conn, err := c.dial(dialing, p)
 	if err != nil {
 		if ctx.Err() == nil { // not because nobody wants the connection any more
 			c.report(balancer.TransientFailure, err)
@@ -111,21 +128,20 @@ func (c *endpointConn) dialPlainOrPolicy(ctx context.Context, _, _ string) (net.
 	return conn, nil
 }
 
-func (c *endpointConn) connect(ctx context.Context) (net.Conn, error) {
+func (c *endpointConn) dial(ctx context.Context, p *pool) (net.Conn, error) {
 	socket := c.endpoint.Socket()
 	if socket.Err != nil {
 		return nil, socket.Err
 	}
-	conn, err := c.dial(ctx, "tcp", c.endpoint.Address())
+	conn, err := p.dial(ctx, "tcp", c.endpoint.Address())
 	if err != nil || socket.TLS == nil {
 		return conn, err
 	}
-	secured, err := socket.TLS.Handshake(ctx, conn, c.endpoint.Hostname(), c.alpn)
+	secured, err := socket.TLS.Handshake(ctx, conn, c.endpoint.Hostname(), p.alpn) // closes conn on errors
 	if err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
-	if s, ok := secured.(*tls.Conn); ok && c.alpn[0] == "h2" && s.ConnectionState().NegotiatedProtocol != "h2" {
+	if s, ok := secured.(*tls.Conn); ok && p.alpn[0] == "h2" && s.ConnectionState().NegotiatedProtocol != "h2" {
 		// A server that agrees on another name for it ("istio-h2"), or on none. The
 		// http.Transport of an https URL would fall back to HTTP/1.1, which is not
 		// what policy says, if it saw that.
@@ -142,12 +158,18 @@ func (c *endpointConn) Connect() {}
 func (c *endpointConn) Close() {
 	c.closed.Store(true)
 	c.owner.conns.Delete(c)
-	c.transport.CloseIdleConnections()
+	c.closeIdle()
 }
 
 // released is called when a request is done with the endpoint.
 func (c *endpointConn) released() {
 	if c.closed.Load() {
-		c.transport.CloseIdleConnections()
+		c.closeIdle()
+	}
+}
+
+func (c *endpointConn) closeIdle() {
+	if p := c.pool.Load(); p != nil {
+		p.CloseIdleConnections()
 	}
 }

@@ -3,6 +3,7 @@ package xdsserver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -332,7 +333,7 @@ func typesOf(t testing.TB, s *Server) map[string]Subscription {
 func drainErr[Req, Resp any](stream grpc.BidiStreamingClient[Req, Resp]) error {
 	for {
 		if _, err := stream.Recv(); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err

@@ -115,7 +115,6 @@ func (s *Server) Serve(l net.Listener) error {
 	gs := grpc.NewServer(append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(Codec()),
 		grpc.MaxRecvMsgSize(s.opts.MaxRequestBytes),
-		grpc.SharedWriteBuffer(true), // a stream is idle nearly all the time
 		grpc.MaxConcurrentStreams(1000),
 		// A client that vanished without a word is noticed within a minute.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),

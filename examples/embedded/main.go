@@ -48,7 +48,7 @@ func run(out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		go serve(l)
+		go func() { _ = serve(l) }()
 		policy = strings.ReplaceAll(policy, planned, l.Addr().String())
 	}
 

@@ -111,12 +111,12 @@ func (s *server) awaitWork(ctx context.Context) bool {
 			return false
 		}
 		s.client.mu.Lock()
-		var any bool
+		var subscribed bool
 		for _, sub := range s.subs {
-			any = any || len(sub.entries) > 0
+			subscribed = subscribed || len(sub.entries) > 0
 		}
 		s.client.mu.Unlock()
-		if any {
+		if subscribed {
 			return true
 		}
 		select {

@@ -119,8 +119,7 @@ func (st *stream) send(ctx context.Context, raw Stream) error {
 			return fmt.Errorf("request for %s cannot be serialized: %w", sub.typ.Name, err)
 		}
 		if err := raw.Send(b); err != nil {
-			// The receiving side gets the reason.
-			return nil
+			return nil //nolint:nilerr // the receiving side gets the reason
 		}
 		st.sent(asked)
 	}

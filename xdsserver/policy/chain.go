@@ -41,7 +41,7 @@ func chainTo(path string) chain {
 }
 
 // walk follows path step by step and returns where it ends, if that exists.
-func (c *chain) walk(path string) (end string, ok bool) {
+func (c chain) walk(path string) (end string, ok bool) {
 	const maxLinks = 64
 	volume := filepath.VolumeName(path)
 	root := volume + string(filepath.Separator)

@@ -50,7 +50,7 @@ func setDiscovery(cluster *clusterv3.Cluster, d *Discover) {
 		cluster.DnsRefreshRate = optionalDuration(d.Refresh)
 	} else {
 		// The successor of this field, the cluster type envoy.clusters.dns, is unknown to gRPC.
-		cluster.RespectDnsTtl = true //nolint:staticcheck // see above
+		cluster.RespectDnsTtl = true
 	}
 	cluster.LoadAssignment = &endpointv3.ClusterLoadAssignment{
 		ClusterName: cluster.Name,

@@ -170,7 +170,7 @@ func (w *jsonWriter) scalar(n *yaml.Node, p path) {
 }
 
 func quoteJSON(s string) string {
-	text, _ := json.Marshal(s) // of a string it cannot fail
+	text, _ := json.Marshal(s) //nolint:errchkjson // a string can always be marshalled
 	return string(text)
 }
 

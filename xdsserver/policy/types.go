@@ -1,9 +1,9 @@
 package policy
 
-// The extensions that raw resources may use: whatever is packed in an Any has to
-// be linked in to be read. What Weft's client acts on is here, and what a
-// neighbouring Envoy commonly needs.
 import (
+	// The extensions that raw resources may use: whatever is packed in an Any has to
+	// be linked in to be read. What Weft's client acts on is here, and what a
+	// neighbouring Envoy commonly needs.
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"

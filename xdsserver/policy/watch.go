@@ -61,7 +61,7 @@ func (w *watcher) run(ctx context.Context) {
 	var events <-chan fsnotify.Event
 	var lost <-chan error
 	if w.notifier != nil {
-		defer w.notifier.Close()
+		defer func() { _ = w.notifier.Close() }()
 		events, lost = w.notifier.Events, w.notifier.Errors
 	}
 	poll := time.NewTicker(w.interval)

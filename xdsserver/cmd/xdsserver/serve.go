@@ -88,7 +88,7 @@ func serve(ctx context.Context, opts serveOptions, log *slog.Logger) error {
 	}
 
 	stop() // a second signal has its usual effect
-	log.Info("draining", "streams", len(server.Clients()), "at most", opts.drain)
+	log.Info("draining", "streams", len(server.Clients()), "at_most", opts.drain)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), opts.drain)
 	defer cancel()
 	if err := server.Drain(drain); err != nil {
