@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -39,8 +40,46 @@ func TestOneStreamPerProcess(t *testing.T) {
 			}
 		}
 	}
-	if got := cp.Streams(); got != 1 {
+	if got := len(cp.Clients()); got != 1 {
 		t.Errorf("%d ADS streams, want 1", got)
+	}
+}
+
+// TestClosedChannelsAreForgotten has a program dial ever new targets: what the mesh
+// kept for a channel goes with it.
+func TestClosedChannelsAreForgotten(t *testing.T) {
+	b := grpcBackend(t, "b")
+	cp := meshtest.NewControlPlane(t)
+	policy := "services:\n"
+	for i := range 20 {
+		policy += protocols[0].service(fmt.Sprint("g", i), b)
+	}
+	cp.Apply(policy)
+	m := cp.Mesh()
+	for i := range 20 {
+		conn, err := m.Dial(fmt.Sprint("g", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := invoke(within(t, long), conn, request{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := within(t, long)
+	for names := -1; names != 0; {
+		runtime.GC()
+		names = 0
+		for _, client := range cp.Clients() {
+			for _, s := range client.Types {
+				names += s.Names
+			}
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the mesh still watches %d resources", names)
+		}
 	}
 }
 

@@ -101,14 +101,14 @@ func (c *ControlPlane) Kill() {
 	c.server = nil
 }
 
-// Streams is how many streams of clients it has.
-func (c *ControlPlane) Streams() int {
+// Clients tells who follows it: a stream each, and what it has subscribed to.
+func (c *ControlPlane) Clients() []xdsserver.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.server == nil {
-		return 0
+		return nil
 	}
-	return len(c.server.Clients())
+	return c.server.Clients()
 }
 
 // Mesh returns a mesh that follows the control plane. It is closed when the test
