@@ -28,7 +28,6 @@ type clusterNode struct {
 	waiting    error // why something has not come, if the source says
 
 	current *cluster // what the cluster was configured with; nil before and after failures
-	next    *cluster // what it will be, when there are endpoints for it
 	settles bool     // a goroutine waits for the cluster to settle
 
 	// Why a resource is gone, while tables that need it are on their way out.
@@ -79,7 +78,7 @@ func (n *clusterNode) unwatch() {
 
 func (n *clusterNode) unwatchEndpoints() {
 	n.eds.cancel()
-	n.eds, n.edsName, n.assigned, n.next, n.endpointsGone = nil, "", false, nil, nil
+	n.eds, n.edsName, n.assigned, n.endpointsGone = nil, "", false, nil
 }
 
 // unused is to be called when a target let go of the node. If it was the last, the
@@ -142,13 +141,11 @@ func (n *clusterNode) endpointNews(news news) {
 			n.cluster.Fail(errors.New("the source does not decode with resolver.Types"))
 			break
 		}
-		n.adoptNext()
 		n.cluster.Assign(a)
 	case unavailable(news.err):
 		n.waiting = news.err
 	case news.err != nil:
 		n.assigned, n.waiting = true, nil
-		n.adoptNext()
 		n.endpointsGone = news.err
 		n.settleDeletion()
 	}
@@ -164,37 +161,29 @@ func (n *clusterNode) configure(c *cluster) {
 	if n.current != nil {
 		c = c.keepSockets(n.current)
 	}
-	if c.config.Discovery != balancer.DiscoverEDS {
-		n.unwatchEndpoints()
-		n.current = c
-		n.cluster.Configure(c.config)
+	n.current = c
+	n.cluster.Configure(c.config) // the endpoints that there are stay until others come
+	name := c.edsName()
+	if name == n.edsName {
 		return
 	}
-	if name := c.edsName(); n.eds == nil || n.edsName != name {
-		n.unwatchEndpoints()
+	n.unwatchEndpoints()
+	if name != "" {
 		n.edsName = name
 		n.eds = n.resolver.box.subscribe(n.resolver.config.Source, EndpointsURL, name, n.endpointNews)
 	}
-	if n.current != nil && n.current.config.Discovery != balancer.DiscoverEDS && !n.assigned {
-		n.next = c // the endpoints that there are would be gone before the new ones come
-		return
-	}
-	n.current = c
-	n.cluster.Configure(c.config)
 }
 
-func (n *clusterNode) adoptNext() {
-	if n.next != nil {
-		n.current, n.next = n.next, nil
-		n.cluster.Configure(n.current.config)
-	}
-}
-
+// edsName is the name of the cluster's ClusterLoadAssignment, if it has one.
 func (c *cluster) edsName() string {
-	if c.config.EDSName != "" {
+	switch {
+	case c.config.Discovery != balancer.DiscoverEDS:
+		return ""
+	case c.config.EDSName != "":
 		return c.config.EDSName
+	default:
+		return c.name
 	}
-	return c.name
 }
 
 // fail makes the cluster's calls fail, until its resource changes.

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"net/netip"
 	"strconv"
@@ -18,11 +17,15 @@ import (
 )
 
 func decodeEndpoints(c TypesConfig, raw []byte) (string, any, error) {
+	d := &decoder{config: c, kind: "ClusterLoadAssignment"}
+	if name, a, ok := d.scanAssignment(raw); ok {
+		return name, a, nil
+	}
 	var m endpointv3.ClusterLoadAssignment
 	if err := proto.Unmarshal(raw, &m); err != nil {
 		return "", nil, err
 	}
-	d := &decoder{config: c, kind: "ClusterLoadAssignment", name: m.GetClusterName()}
+	d.name = m.GetClusterName()
 	v, err := d.root().assignment(&m, false)
 	if err != nil {
 		return m.GetClusterName(), nil, err
@@ -38,9 +41,8 @@ var (
 	assignPolicy     = fieldNames("drop_overloads", "overprovisioning_factor")
 )
 
-// assignment compiles a ClusterLoadAssignment, and refuses what gRFC A27 refuses:
-// the same locality twice in a priority, priorities with gaps, sums of weights that
-// overflow. names says that addresses may be host names.
+// assignment compiles a ClusterLoadAssignment. names says that addresses may be host
+// names.
 func (p *path) assignment(m *endpointv3.ClusterLoadAssignment, names bool) (*balancer.Assignment, error) {
 	a := &balancer.Assignment{}
 	if m == nil {
@@ -50,36 +52,54 @@ func (p *path) assignment(m *endpointv3.ClusterLoadAssignment, names bool) (*bal
 	if err := p.to("policy").assignmentPolicy(m.GetPolicy(), a); err != nil {
 		return nil, err
 	}
+	a.Localities = make([]balancer.LocalityEndpoints, 0, len(m.GetEndpoints()))
+	for i, l := range m.GetEndpoints() {
+		le, err := p.at("endpoints", i).locality(l, names)
+		if err != nil {
+			return nil, err
+		}
+		a.Localities = append(a.Localities, le)
+	}
+	return a, p.checkAssignment(a)
+}
+
+// checkAssignment refuses what gRFC A27 refuses: the same locality twice in a
+// priority, priorities with gaps, sums of weights that overflow.
+func (p *path) checkAssignment(a *balancer.Assignment) error {
 	type place struct {
 		locality balancer.Locality
 		priority uint32
 	}
-	seen := make(map[place]bool)
+	seen := make(map[place]bool, len(a.Localities))
 	weights := make(map[uint32]uint64) // by priority
-	a.Localities = make([]balancer.LocalityEndpoints, 0, len(m.GetEndpoints()))
-	for i, l := range m.GetEndpoints() {
-		q := p.at("endpoints", i)
-		le, err := q.locality(l, names)
-		if err != nil {
-			return nil, err
+	for i := range a.Localities {
+		l, q := &a.Localities[i], p.at("endpoints", i)
+		if l.Priority > maxPriority {
+			return q.to("priority").errorf("%d is more than %d", l.Priority, maxPriority)
 		}
-		if at := (place{le.Locality, le.Priority}); seen[at] {
-			return nil, q.to("locality").errorf("%s stands twice in priority %d", formatLocality(le.Locality), le.Priority)
-		} else {
-			seen[at] = true
+		at := place{l.Locality, l.Priority}
+		if seen[at] {
+			return q.to("locality").errorf("%s stands twice in priority %d", formatLocality(l.Locality), l.Priority)
 		}
-		weights[le.Priority] += uint64(le.Weight)
-		if weights[le.Priority] > math.MaxUint32 {
-			return nil, q.to("load_balancing_weight").errorf("the weights of priority %d add up to more than %d", le.Priority, uint32(math.MaxUint32))
+		seen[at] = true
+		weights[l.Priority] += uint64(l.Weight)
+		if weights[l.Priority] > math.MaxUint32 {
+			return q.to("load_balancing_weight").errorf("the weights of priority %d add up to more than %d", l.Priority, uint32(math.MaxUint32))
 		}
-		a.Localities = append(a.Localities, le)
+		var total uint64
+		for j := range l.Endpoints {
+			total += uint64(max(l.Endpoints[j].Weight, 1))
+		}
+		if total > math.MaxUint32 {
+			return q.errorf("the weights of the endpoints add up to more than %d", uint32(math.MaxUint32))
+		}
 	}
 	for priority := range uint32(len(weights)) {
 		if _, ok := weights[priority]; !ok {
-			return nil, p.to("endpoints").errorf("there is no priority %d but a higher one", priority)
+			return p.to("endpoints").errorf("there is no priority %d but a higher one", priority)
 		}
 	}
-	return a, nil
+	return nil
 }
 
 func formatLocality(l balancer.Locality) string {
@@ -130,22 +150,14 @@ func (p *path) locality(l *endpointv3.LocalityLbEndpoints, names bool) (balancer
 		Priority:  l.GetPriority(),
 		Endpoints: make([]balancer.EndpointConfig, len(l.GetLbEndpoints())),
 	}
-	if le.Priority > maxPriority {
-		return le, p.to("priority").errorf("%d is more than %d", le.Priority, maxPriority)
-	}
 	if l.GetLbConfig() != nil {
 		return le, p.errorf("%w: endpoints other than lb_endpoints", ErrUnsupported)
 	}
 	reader := endpointReader{names: names}
-	var total uint64
 	for i, e := range l.GetLbEndpoints() {
 		if err := reader.read(e, &le.Endpoints[i]); err != nil {
 			return le, p.at("lb_endpoints", i).errorf("%w", err)
 		}
-		total += uint64(max(le.Endpoints[i].Weight, 1))
-	}
-	if total > math.MaxUint32 {
-		return le, p.errorf("the weights of the endpoints add up to more than %d", uint32(math.MaxUint32))
 	}
 	if reader.additional {
 		p.at("lb_endpoints", 0).to("endpoint").to("additional_addresses").warn()
@@ -153,15 +165,10 @@ func (p *path) locality(l *endpointv3.LocalityLbEndpoints, names bool) (balancer
 	return le, nil
 }
 
-// endpointReader reads the endpoints of a locality. It is the one part of decoding
-// whose speed matters: a cluster may have ten thousand.
+// endpointReader reads the endpoints of a locality.
 type endpointReader struct {
-	names bool // addresses may be names
-
+	names      bool // addresses may be names
 	additional bool // some endpoint has additional addresses
-
-	// Most endpoints have the labels of the one before them, and then share the map.
-	labels, socketLabels map[string]string
 }
 
 func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointConfig) error {
@@ -170,7 +177,7 @@ func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointCon
 		return fmt.Errorf("endpoint: %w: neither an endpoint nor its address", ErrUnsupported)
 	}
 	var err error
-	if to.Address, err = r.address(e.GetAddress()); err != nil {
+	if to.Address, err = address(e.GetAddress(), r.names); err != nil {
 		return fmt.Errorf("endpoint.address: %w", err)
 	}
 	to.Hostname = e.GetHostname()
@@ -184,15 +191,14 @@ func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointCon
 		return err
 	}
 	if filters := m.GetMetadata().GetFilterMetadata(); len(filters) > 0 {
-		r.labels = labels(filters["envoy.lb"], r.labels)
-		r.socketLabels = labels(filters["envoy.transport_socket_match"], r.socketLabels)
-		to.Labels, to.SocketLabels = r.labels, r.socketLabels
+		to.Labels = labels(filters[labelsKey])
+		to.SocketLabels = labels(filters[socketLabelsKey])
 	}
 	r.additional = r.additional || len(e.GetAdditionalAddresses()) > 0
 	return nil
 }
 
-func (r *endpointReader) address(a *corev3.Address) (string, error) {
+func address(a *corev3.Address, names bool) (string, error) {
 	s := a.GetSocketAddress()
 	if s == nil {
 		return "", fmt.Errorf("%w: not a socket_address", ErrUnsupported)
@@ -205,18 +211,30 @@ func (r *endpointReader) address(a *corev3.Address) (string, error) {
 		return "", fmt.Errorf("socket_address.port_value: must be 1 to 65535, and no named_port")
 	}
 	host := s.GetAddress()
-	switch ip, err := netip.ParseAddr(host); {
-	case err == nil && ip.Is6():
-		host = "[" + host + "]"
+	ip, err := netip.ParseAddr(host)
+	switch {
 	case err == nil:
+		return ipPort(ip, host, port), nil
 	case host == "":
 		return "", fmt.Errorf("socket_address.address: must not be empty")
-	case !r.names:
+	case !names:
 		return "", fmt.Errorf("socket_address.address: %q is not an IP address (names are for clusters of type STRICT_DNS and LOGICAL_DNS)", host)
 	case strings.ContainsAny(host, ":/ "):
 		return "", fmt.Errorf("socket_address.address: %q is neither an IP address nor a host name", host)
 	}
 	return host + ":" + strconv.Itoa(int(port)), nil
+}
+
+// ipPort joins an address, with the host it was parsed from, and a port.
+func ipPort(ip netip.Addr, host string, port uint32) string {
+	var buf [64]byte
+	b := buf[:0]
+	if ip.Is6() {
+		b = append(append(append(b, '['), host...), ']')
+	} else {
+		b = append(b, host...)
+	}
+	return string(strconv.AppendUint(append(b, ':'), uint64(port), 10))
 }
 
 func health(s corev3.HealthStatus) (balancer.Health, error) {
@@ -237,18 +255,20 @@ func health(s corev3.HealthStatus) (balancer.Health, error) {
 	return 0, fmt.Errorf("health_status: unknown value %d", s)
 }
 
-// labels returns the fields of a metadata struct as text: last, if that is what they
-// are.
-func labels(s *structpb.Struct, last map[string]string) map[string]string {
+// The filters whose metadata of an endpoint matter.
+const (
+	labelsKey       = "envoy.lb"
+	socketLabelsKey = "envoy.transport_socket_match"
+)
+
+// labels returns the fields of a metadata struct as text.
+func labels(s *structpb.Struct) map[string]string {
 	if len(s.GetFields()) == 0 {
 		return nil
 	}
 	m := make(map[string]string, len(s.GetFields()))
 	for key, value := range s.GetFields() {
 		m[key] = labelText(value)
-	}
-	if maps.Equal(m, last) {
-		return last
 	}
 	return m
 }

@@ -24,7 +24,7 @@ const (
 func (p *path) clusterSockets(m *clusterv3.Cluster) (sockets []balancer.Socket, origins []string, err error) {
 	for i, match := range m.GetTransportSocketMatches() {
 		q := p.at("transport_socket_matches", i)
-		s := balancer.Socket{Name: match.GetName(), Match: labels(match.GetMatch(), nil)}
+		s := balancer.Socket{Name: match.GetName(), Match: labels(match.GetMatch())}
 		if err := q.to("transport_socket").socket(match.GetTransportSocket(), &s); err != nil {
 			return nil, nil, err
 		}
