@@ -43,9 +43,6 @@ var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_con
 	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init")
 
 func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
-	if m.GetName() == "" {
-		return nil, p.to("name").errorf("must not be empty")
-	}
 	v := &cluster{name: m.GetName()}
 	if field, what := p.unsupportedCluster(m); field != nil {
 		v.unsupported = field.errorf("%s: %w", what, ErrUnsupported)

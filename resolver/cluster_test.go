@@ -100,7 +100,7 @@ func TestRefusedClusters(t *testing.T) {
 			"endpointPickingPolicy": {"policies": [` + nested + `]}}}}`
 	}
 	for json, texts := range map[string][]string{
-		`{}`:                       {"name:", "empty"},
+		`{}`:                       {"no name"},
 		`{"name": "c", "type": 9}`: {"type:", "9"},
 		`{"name": "c", ` + eds + `, "connectTimeout": "-1s"}`:                                                 {"connect_timeout:", "negative"},
 		`{"name": "c", ` + eds + `, "dnsLookupFamily": 9}`:                                                    {"dns_lookup_family:", "9"},

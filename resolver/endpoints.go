@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,7 +53,7 @@ func (p *path) assignment(m *endpointv3.ClusterLoadAssignment, names bool) (*bal
 	if err := p.to("policy").assignmentPolicy(m.GetPolicy(), a); err != nil {
 		return nil, err
 	}
-	a.Localities = make([]balancer.LocalityEndpoints, 0, len(m.GetEndpoints()))
+	a.Localities = slices.Grow(a.Localities, len(m.GetEndpoints()))
 	for i, l := range m.GetEndpoints() {
 		le, err := p.at("endpoints", i).locality(l, names)
 		if err != nil {

@@ -79,7 +79,9 @@ func TestRefusedAssignments(t *testing.T) {
 		`{"policy": {"dropOverloads": [{}]}}`:                                                      {"policy.drop_overloads[0].category:", "empty"},
 		`{"policy": {"dropOverloads": [{"category": "c", "dropPercentage": {"denominator": 7}}]}}`: {"policy.drop_overloads[0].drop_percentage.denominator:", "7"},
 	} {
-		_, err := decode(t, parse(t, &endpointv3.ClusterLoadAssignment{}, json))
+		m := parse(t, &endpointv3.ClusterLoadAssignment{}, json)
+		m.ClusterName = "c"
+		_, err := decode(t, m)
 		wantError(t, err, texts...)
 	}
 }

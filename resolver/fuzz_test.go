@@ -145,4 +145,3 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
-

@@ -1,7 +1,7 @@
 package resolver
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -45,7 +45,13 @@ type TypesConfig struct {
 // route, cluster or connection that has the field fails.
 func Types(c TypesConfig) []xds.ResourceType {
 	decode := func(f func(TypesConfig, []byte) (string, any, error)) func([]byte) (string, any, error) {
-		return func(raw []byte) (string, any, error) { return f(c, raw) }
+		return func(raw []byte) (string, any, error) {
+			name, value, err := f(c, raw)
+			if err == nil && name == "" {
+				return "", nil, errors.New("the resource has no name")
+			}
+			return name, value, err
+		}
 	}
 	return []xds.ResourceType{
 		{URL: ListenerURL, Name: "Listener", AllRequiredInSotW: true, Decode: decode(decodeListener)},
@@ -64,9 +70,6 @@ func decodeSecret(_ TypesConfig, raw []byte) (string, any, error) {
 	var m tlsv3.Secret
 	if err := proto.Unmarshal(raw, &m); err != nil {
 		return "", nil, err
-	}
-	if m.GetName() == "" {
-		return "", nil, fmt.Errorf("name: must not be empty")
 	}
 	return m.GetName(), secret{slices.Clone(raw)}, nil
 }
