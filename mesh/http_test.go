@@ -101,12 +101,16 @@ func (c *closeCounter) Close() error {
 	return nil
 }
 
-// TestConnectFailureMovesOn has one of three backends dead: no request may fail,
-// whatever its body, and each body is closed.
+// TestConnectFailureMovesOn has most backends dead: no request may fail, whatever its
+// body, and each body is closed.
 func TestConnectFailureMovesOn(t *testing.T) {
-	dead := httpBackend(t, "dead")
-	dead.Kill()
-	m := oneService(t, protocols[1], httpBackend(t, "a"), dead, httpBackend(t, "b"))
+	backends := []*meshtest.Backend{httpBackend(t, "a"), httpBackend(t, "b")}
+	for range 6 {
+		dead := httpBackend(t, "dead")
+		dead.Kill()
+		backends = append(backends, dead)
+	}
+	m := oneService(t, protocols[1], backends...)
 	client := m.HTTPClient()
 	for i := range 30 {
 		for name, body := range map[string]io.Reader{

@@ -260,8 +260,9 @@ routes:
     - {to: orders}
 `)))
 		call := p.client(t, m, "orders")
-		if _, err := call(within(t, long), request{path: "/short.A/B"}); status.Code(err) != codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("call past its policy's deadline: %v", err)
+		ctx := within(t, long)
+		if _, err := call(ctx, request{path: "/short.A/B"}); status.Code(err) != codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			t.Errorf("call past its policy's deadline: %v, with its own %v", err, ctx.Err())
 		}
 		if _, err := call(within(t, 50*time.Millisecond), request{}); status.Code(err) != codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("call past its own deadline: %v", err)
