@@ -1,2 +1,55 @@
-// Package resolver turns resources into tables. (The full text follows with the code.)
+// Package resolver turns resources into tables: it says, for every call of a target,
+// by which route it goes and to which cluster.
+//
+// Three types matter to a reader. A [Resolver] keeps what a mesh's targets need up to
+// date. A [Target] is a name that a program calls. A [Table] is the compiled,
+// immutable form of a target's policy, whose Route finds the [Route] for a
+// [Request], without a lock and without allocating.
+//
+// # How a change comes to a call
+//
+//	Source ──watch──> mailbox ──> the resolver's goroutine ──> Table ──atomic store──> Target
+//	  │ xds.Client or Static           │ endpoints change
+//	  └ decodes with Types             └──────────────> balancer.Cluster, and nothing else
+//
+// A [Source] decodes resources by [Types] on its own goroutine: an error there is a
+// NACK that names the field, and the last good resource stays. What is decoded is a
+// plain, immutable value in which everything that does not depend on a target is
+// compiled already: regular expressions, header names, the index of routes. The
+// resolver's one goroutine follows the names from listener to route configuration
+// to clusters to endpoints. Its mailbox keeps only the newest state of a resource,
+// so that a burst of updates is one.
+//
+// # Make before break
+//
+// A table is published when every cluster that it refers to is ready: its resource
+// and its endpoints came, or cannot be had. Until then the table before it stays, and
+// so do the clusters that only the old one needs, even when the control plane has
+// deleted them. A newer update takes the place of a table that still waits. A
+// cluster that no table refers to any more is closed a while later, for the calls
+// that the last one routed.
+//
+// When a listener or route configuration is deleted, the target's next table stands
+// for the error, and every call gets it. When the source cannot be reached, what
+// there is stays in use; a target without a table waits, and [Target.Await] says for
+// what.
+//
+// # Two ways to a route configuration
+//
+// A gRPC client's target names an API listener, which has its route configuration in
+// itself or names one (gRFC A27). A control plane that takes the program for a
+// sidecar has no such listener: it sends one for each port of the machine, and route
+// configurations that are named after the port, with a virtual host for each
+// service. A target may name such a route configuration directly; the virtual host
+// is found by the authority, as a sidecar would. See [TargetName].
+//
+// # What is not acted on
+//
+// Fields that are set and not acted on are [Warnings], unless leaving them out could
+// weaken security or send a call to a place where it must not go. Such a field
+// refuses the resource; or, if the resource would take good policy along with it,
+// fails just the route, cluster or connection that has it, with [ErrUnsupported].
+//
+// Semantics are Envoy's (https://www.envoyproxy.io/docs/envoy/latest/api-v3/api), and
+// for gRPC calls those of gRFCs A27, A28, A31, A39 and A52 where they differ.
 package resolver

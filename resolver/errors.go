@@ -3,10 +3,8 @@ package resolver
 import "errors"
 
 // Errors that a caller may want to tell apart; found with [errors.Is]. Those about
-// resources that cannot be had are the source's: [xds.ErrNotFound] and
-// [xds.ErrUnavailable].
-//
-// [xds.ErrNotFound]: https://pkg.go.dev/github.com/weft-mesh/weft/resolver/xds#ErrNotFound
+// resources that cannot be had are the source's: xds.ErrNotFound and
+// xds.ErrUnavailable.
 var (
 	// ErrNoRoute says that a table has no virtual host or no route for a request.
 	ErrNoRoute = errors.New("no route")
