@@ -1,7 +1,7 @@
 package resolver
 
 import (
-	"net/http"
+	"net/textproto"
 	"strings"
 )
 
@@ -40,21 +40,21 @@ type Headers interface {
 type HeaderName struct {
 	// Lower is the name in lower case, as HTTP/2 and gRPC metadata have it.
 	Lower string
-	// Canonical is the name as [http.Header] has it.
+	// Canonical is the name as net/http has it.
 	Canonical string
 }
 
 // NewHeaderName returns name in both forms.
 func NewHeaderName(name string) *HeaderName {
-	return &HeaderName{Lower: strings.ToLower(name), Canonical: http.CanonicalHeaderKey(name)}
+	return &HeaderName{Lower: strings.ToLower(name), Canonical: textproto.CanonicalMIMEHeaderKey(name)}
 }
 
 func (r *Request) method() string {
 	switch {
 	case r.GRPC:
-		return http.MethodPost
+		return "POST"
 	case r.Method == "":
-		return http.MethodGet
+		return "GET"
 	default:
 		return r.Method
 	}

@@ -36,35 +36,35 @@ type Route struct {
 }
 
 // bind gives a route its clusters.
-func (p *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, cluster func(name string) *balancer.Cluster) *Route {
-	r := &Route{
-		Name:              p.name,
+func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, cluster func(name string) *balancer.Cluster) *Route {
+	route := &Route{
+		Name:              r.name,
 		VirtualHost:       h.name,
-		Timeout:           p.timeouts.timeout,
+		Timeout:           r.timeouts.timeout,
 		MaxStreamDuration: maxStreamDuration,
 	}
-	if d := p.timeouts.maxStreamDuration; d.set {
-		r.MaxStreamDuration = d.d
+	if d := r.timeouts.maxStreamDuration; d.set {
+		route.MaxStreamDuration = d.d
 	}
-	r.GRPCTimeout = r.MaxStreamDuration
-	if d := p.timeouts.grpcTimeoutHeaderMax; d.set {
-		r.GRPCTimeout = d.d
+	route.GRPCTimeout = route.MaxStreamDuration
+	if d := r.timeouts.grpcTimeoutHeaderMax; d.set {
+		route.GRPCTimeout = d.d
 	}
-	if p.unsupported != nil {
-		r.err = fmt.Errorf("%s: %w", r, p.unsupported)
+	if r.unsupported != nil {
+		route.err = fmt.Errorf("%s: %w", route, r.unsupported)
 	}
-	if p.unsupportedHTTP != nil {
-		r.errHTTP = fmt.Errorf("%s: %w", r, p.unsupportedHTTP)
+	if r.unsupportedHTTP != nil {
+		route.errHTTP = fmt.Errorf("%s: %w", route, r.unsupportedHTTP)
 	}
-	weights := make([]uint32, len(p.clusters))
-	r.clusters = make([]*balancer.Cluster, len(p.clusters))
-	for i, c := range p.clusters {
-		r.clusters[i], weights[i] = cluster(c.name), c.weight
+	weights := make([]uint32, len(r.clusters))
+	route.clusters = make([]*balancer.Cluster, len(r.clusters))
+	for i, c := range r.clusters {
+		route.clusters[i], weights[i] = cluster(c.name), c.weight
 	}
 	if len(weights) > 1 {
-		r.turns = weighted.New(weights)
+		route.turns = weighted.New(weights)
 	}
-	return r
+	return route
 }
 
 // PickCluster returns the cluster for one call: the route's cluster, or one of

@@ -83,7 +83,7 @@ func (w *watcher) run(ctx context.Context) {
 			if w.concerns(event.Name) {
 				touched()
 			}
-		case <-lost:
+		case <-lost: //nolint:errcheck // whatever was lost, it is time to look
 			touched()
 		case <-poll.C:
 			// What changed may be half written: it is read again when it has settled.
