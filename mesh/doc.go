@@ -27,7 +27,9 @@
 //
 // With weft.route_config_name_template in the bootstrap, a target is found as a
 // sidecar finds it: the virtual host of its name in the route configuration of its
-// port. Istio then needs no more than its sidecar configuration.
+// port. Istio then needs no more than its sidecar configuration, and, where it asks
+// for mTLS, certificate_providers of the bootstrap that go by the names of its
+// secrets: "default" for the process's certificate, "ROOTCA" for the roots.
 //
 // # What a call sees when things change
 //

@@ -6,7 +6,8 @@ import "github.com/weft-mesh/weft/mesh/internal/call"
 // is also a status; each line says its code.
 var (
 	// ErrNoRoute: policy has no way for the call: no such target, virtual host or
-	// route, or a route to a cluster that does not exist. UNAVAILABLE, as in gRFC A27.
+	// route, or a route to a cluster that does not exist or that this version cannot
+	// follow. UNAVAILABLE, as in gRFC A27.
 	ErrNoRoute = call.ErrNoRoute
 	// ErrNoEndpoints: the call's cluster has no endpoint. UNAVAILABLE.
 	ErrNoEndpoints = call.ErrNoEndpoints

@@ -30,7 +30,13 @@ routes:
     - {match: {path: {prefix: /known}}, to: orders}
   drop:
     - {to: drop}
+  missing:
+    - {to: missing}
 resources:
+  - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+    name: missing
+    type: EDS
+    eds_cluster_config: {eds_config: {ads: {}}, service_name: nobody}
   - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
     name: drop
     type: EDS
@@ -56,6 +62,7 @@ resources:
 			{"no route", p.client(t, m, "orders"), mesh.ErrNoRoute, codes.Unavailable, []string{"orders", "/shop.Orders/Get", "table 1"}},
 			{"no endpoints", p.client(t, m, "empty"), mesh.ErrNoEndpoints, codes.Unavailable, []string{"empty", "no endpoints"}},
 			{"nothing accepts", p.client(t, m, "dead"), mesh.ErrUnavailable, codes.Unavailable, []string{"dead", dead.Addr, "refused"}},
+			{"no such endpoints", p.client(t, m, "missing"), mesh.ErrNoRoute, codes.Unavailable, []string{"missing", "nobody", "does not exist"}},
 			{"dropped", p.client(t, m, "drop"), mesh.ErrOverloaded, codes.Unavailable, []string{"drop", "too much"}},
 			{"closed", callClosed, mesh.ErrClosed, codes.Canceled, []string{"orders", "closed"}},
 		} {

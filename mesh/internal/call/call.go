@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/resolver"
+	"github.com/weft-mesh/weft/resolver/xds"
 )
 
 // Call is one call's way through policy. The adapter sets Target and Request, and
@@ -106,6 +107,8 @@ func (c *Call) Refused(err error) error {
 	switch {
 	case errors.As(err, new(*Error)): // from Route, under way to a pick
 		return err
+	case errors.Is(err, xds.ErrNotFound), errors.Is(err, resolver.ErrUnsupported): // the cluster
+		kind = ErrNoRoute
 	case errors.Is(err, balancer.ErrNoEndpoints):
 		kind = ErrNoEndpoints
 	case errors.Is(err, balancer.ErrDropped):
