@@ -60,37 +60,37 @@ func TestRefusedRoutes(t *testing.T) {
 }
 
 func TestRefusedTemplates(t *testing.T) {
-	for template, what := range map[string]string{
-		"a":                         "does not start with /",
-		"/a?":                       "a character",
-		"/{a":                       "unclosed",
-		"/{a={b}}":                  "variable within",
-		"/{1}":                      "not a variable's name",
-		"/{abcdefghijklmnopq}":      "longer than 16",
-		"/{a}/{a}":                  "twice",
-		"/{a}{b}{c}{d}{e}{f}":       "more than 5",
-		"/{a=}":                     "empty pattern",
-		"/**/*":                     "must be the last",
-		"/**/{a}":                   "must be the last",
-		"/a\\b":                     "a character",
-		"/{a=**}/x/**":              "must be the last",
-		"/" + string([]byte{'}'}):   "a character",
-		"/{a=b{c}":                  "variable within",
-		"/***":                      "must be the last",
-		"/a b":                      "a character",
-		"/{a=*?}":                   "a character",
-		"/{a-b}":                    "not a variable's name",
-		"/{=*}":                     "not a variable's name",
-		"//{}":                      "not a variable's name",
-		"/{a}/{b=**}/{c}":           "must be the last",
-		"/{abc=def/*/ghi/**}/jkl/*": "must be the last",
+	for _, template := range []string{
+		"a",
+		"/a?",
+		"/{a",
+		"/{a={b}}",
+		"/{1}",
+		"/{abcdefghijklmnopq}",
+		"/{a}/{a}",
+		"/{a}{b}{c}{d}{e}{f}",
+		"/{a=}",
+		"/**/*",
+		"/**/{a}",
+		"/a\\b",
+		"/{a=**}/x/**",
+		"/" + string([]byte{'}'}),
+		"/{a=b{c}",
+		"/***",
+		"/a b",
+		"/{a=*?}",
+		"/{a-b}",
+		"/{=*}",
+		"//{}",
+		"/{a}/{b=**}/{c}",
+		"/{abc=def/*/ghi/**}/jkl/*",
 	} {
 		rc := parse(t, &routev3.RouteConfiguration{}, routeJSON(`{"match": {"pathMatchPolicy": {"typedConfig": {
 			"@type": "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"}}}, "route": {"cluster": "c"}}`))
 		policy := rc.VirtualHosts[0].Routes[0].Match.GetPathMatchPolicy()
 		policy.TypedConfig = uriTemplate(template)
 		_, err := decode(t, rc)
-		wantError(t, err, "match.path_match_policy.typed_config.path_template:", what)
+		wantError(t, err, "match.path_match_policy.typed_config.path_template:")
 	}
 }
 

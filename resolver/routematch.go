@@ -191,7 +191,7 @@ func (p *path) pathSpecifier(rm *routev3.RouteMatch, m *routeMatch) error {
 		if err != nil {
 			return q.errorf("%w", err)
 		}
-		if m.regex, m.literal, err = compileTemplate(config.GetPathTemplate()); err != nil {
+		if m.regex, m.literal, err = match.Template(config.GetPathTemplate()); err != nil {
 			return q.to("path_template").errorf("%w", err)
 		}
 	case nil:
