@@ -46,6 +46,10 @@ func TestClusterConfig(t *testing.T) {
 			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev"}}},
 			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}}}]}`): {
 			PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Random}},
+		// The newer form has localities in the policy, not in common_lb_config.
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"localityWeightedLbConfig": {}}, "loadBalancingPolicy": {"policies": [{"typedExtensionConfig": {"name": "x",
+			"typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}}}]}}`: {
+			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Random}},
 		`{"name": "c", "type": "STRICT_DNS", "dnsRefreshRate": "60s", "respectDnsTtl": true, "dnsLookupFamily": "V4_ONLY",
 			"dnsFailureRefreshRate": {"baseInterval": "1s", "maxInterval": "9s"}, ` + endpoint + `}`: {
 			Discovery: balancer.DiscoverStrictDNS, Static: dnsEndpoints, PanicThreshold: 50, LegacyPolicy: true,

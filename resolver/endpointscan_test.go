@@ -3,12 +3,14 @@ package resolver
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -84,6 +86,24 @@ func TestScannedAssignments(t *testing.T) {
 				t.Errorf("did not give up on %s", what)
 			}
 		}
+	}
+}
+
+// A message whose parts come in several pieces is merged, which is not the usual
+// form.
+func TestScanGivesUpOnPieces(t *testing.T) {
+	part := func(field protowire.Number, v []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), v)
+	}
+	region, zone := part(1, part(1, []byte("r"))), part(1, part(2, []byte("z")))
+	name := part(1, []byte("c"))
+	whole := slices.Concat(name, part(2, part(1, slices.Concat(part(1, []byte("r")), part(2, []byte("z"))))))
+	if !compareScan(t, whole) {
+		t.Error("gave up on a locality in one piece")
+	}
+	pieces := slices.Concat(name, part(2, slices.Concat(region, zone)))
+	if compareScan(t, pieces) {
+		t.Error("did not give up on a locality in two pieces")
 	}
 }
 

@@ -249,6 +249,72 @@ func TestDeferredDeletion(t *testing.T) {
 	})
 }
 
+// While it is not known yet what the next table is made of, deletions wait too.
+func TestDeletionWhileRoutesAreUnknown(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		target := orders(t, s, r)
+		s.send(apiListener("orders", "other"))
+		settle()
+		s.fail("Cluster a", xds.ErrNotFound)
+		settle()
+		wantEndpoint(t, target, "192.0.2.1")
+		s.send(simpleRoutes("other", "b"))
+		settle()
+		s.send(edsCluster("b"))
+		settle()
+		wantEndpoint(t, target, "192.0.2.1")
+		s.send(assignment("b", "192.0.2.2"))
+		settle()
+		wantEndpoint(t, target, "192.0.2.2")
+	})
+}
+
+// A cluster that was ready when the table began to wait must still be when it ends.
+func TestClusterThatIsNoLongerReady(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		target := r.Target(resolver.TargetName{RouteConfig: "8080"})
+		settle()
+		rc := simpleRoutes("8080", "a")
+		rc.VirtualHosts[0].Routes = append(rc.VirtualHosts[0].Routes, simpleRoutes("", "b").VirtualHosts[0].Routes...)
+		s.send(rc)
+		settle()
+		s.send(edsCluster("a"), edsCluster("b"))
+		settle()
+		s.send(assignment("a", "192.0.2.1"))
+		settle()
+		renamed := edsCluster("a")
+		renamed.EdsClusterConfig.ServiceName = "s"
+		s.send(renamed)
+		settle()
+		s.send(assignment("b", "192.0.2.2"))
+		settle()
+		if target.Table() != nil {
+			t.Error("published without the endpoints that the cluster has now")
+		}
+		s.send(assignment("s", "192.0.2.3"))
+		settle()
+		wantEndpoint(t, target, "192.0.2.3")
+	})
+}
+
+// News that were on their way when their watch was cancelled come to nothing.
+func TestLateNews(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		target := orders(t, s, r)
+		late := s.watchers("ClusterLoadAssignment a")[0]
+		target.Release()
+		settle()
+		_, value, err := decoderOf(t, allTypes, resolver.EndpointsURL)(marshal(assignment("a", "192.0.2.66")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		late.ResourceChanged(xds.Resource{Name: "a", Value: value})
+		late.ResourceError(xds.ErrNotFound)
+		settle()
+		wantEndpoint(t, target, "192.0.2.1")
+	})
+}
+
 // A newer update takes the place of one that still waits for its clusters.
 func TestSupersededTable(t *testing.T) {
 	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
@@ -376,6 +442,9 @@ func TestUnusedClustersLinger(t *testing.T) {
 		}
 		s.send(edsCluster("a"))
 		settle()
+		if target.Table() != nil {
+			t.Fatal("published a cluster whose endpoints were not heard of again")
+		}
 		s.send(assignment("a", "192.0.2.1"))
 		settle()
 		if target.Table().Clusters()[0] != cluster {
