@@ -25,7 +25,9 @@
 // A table is published when every cluster that it refers to is ready: its resource
 // and its endpoints came, or cannot be had. Until then the table before it stays, and
 // so do the clusters that only the old one needs, even when the control plane has
-// deleted them. A newer update takes the place of a table that still waits. A
+// deleted them. A newer update takes the place of a table that still waits. A table
+// that would send calls to a cluster which does not exist, and that the old one does
+// not need, is held back for up to 15 s: mostly policy has moved on already. A
 // cluster that no table refers to any more is closed a while later, for the calls
 // that the last one routed.
 //
