@@ -149,6 +149,27 @@ func TestIdleChannelKeepsItsTable(t *testing.T) {
 	}
 }
 
+// TestDropEndsWaiting has policy drop a call that would wait for a better time.
+func TestDropEndsWaiting(t *testing.T) {
+	conn := dial(t, meshtest.New(t, mesh.WithPolicy([]byte(`
+services: {}
+routes: {orders: [{to: drop}]}
+resources:
+  - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+    name: drop
+    type: EDS
+    eds_cluster_config: {eds_config: {ads: {}}}
+  - "@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
+    cluster_name: drop
+    policy: {drop_overloads: [{category: all, drop_percentage: {numerator: 100}}]}
+`))), "orders")
+	ctx := within(t, long)
+	err := conn.Invoke(ctx, "/shop.Orders/Get", wrapperspb.String("7"), new(wrapperspb.StringValue), grpc.WaitForReady(true))
+	if !errors.Is(err, mesh.ErrOverloaded) || ctx.Err() != nil {
+		t.Errorf("error %v, want ErrOverloaded at once", err)
+	}
+}
+
 // TestWaitForReady has a call that may wait outlast the absence of endpoints.
 func TestWaitForReady(t *testing.T) {
 	b := grpcBackend(t, "b")

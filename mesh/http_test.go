@@ -72,6 +72,9 @@ func TestLargeBodies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if resp.Request != req {
+			t.Errorf("%s: resp.Request is not the request", proto)
+		}
 		n, err := io.Copy(got, resp.Body)
 		resp.Body.Close()
 		if err != nil || n != size || !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
@@ -138,6 +141,33 @@ func TestConnectFailureMovesOn(t *testing.T) {
 			if c, ok := body.(*closeCounter); ok && c.closed != 1 {
 				t.Fatalf("request %d: the body was closed %d times", i, c.closed)
 			}
+		}
+	}
+}
+
+// TestStreamBodyOutlivesDeadBackends sends a body that cannot be made again past
+// several backends that accept no connection.
+func TestStreamBodyOutlivesDeadBackends(t *testing.T) {
+	backends := []*meshtest.Backend{httpBackend(t, "alive")}
+	for range 7 {
+		dead := httpBackend(t, "dead")
+		dead.Kill()
+		backends = append(backends, dead)
+	}
+	for range 10 { // each mesh has to find out for itself, beginning anywhere
+		body := &closeCounter{Reader: strings.NewReader("body")}
+		req, err := http.NewRequestWithContext(within(t, long), http.MethodPost, "http://orders/", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := oneService(t, protocols[1], backends...).HTTPClient().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(got) != "alivebody" || body.closed != 1 {
+			t.Errorf("answer %q, %v; the body was closed %d times", got, err, body.closed)
 		}
 	}
 }

@@ -168,6 +168,9 @@ func TestEndpointRemovalDrains(t *testing.T) {
 	eventually(t, callG, request{}, "new")
 	eventually(t, httpClient(t, m, "h"), request{}, "new")
 
+	if gb.Connections() == 0 || hb.Connections() == 0 {
+		t.Error("a connection was closed under its call")
+	}
 	exchange(t, stream, "old")
 	if err := stream.CloseSend(); err != nil {
 		t.Error(err)
@@ -178,6 +181,38 @@ func TestEndpointRemovalDrains(t *testing.T) {
 	close(release)
 	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "old and done" {
 		t.Errorf("the response ended with %q, %v", body, err)
+	}
+	// With the last call, the last connection goes.
+	awaitNoConnections(t, gb, hb)
+}
+
+// TestRemovalClosesIdleConnections takes an endpoint away that has no call.
+func TestRemovalClosesIdleConnections(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		old, other := p.backend(t, "old"), p.backend(t, "other")
+		cp := meshtest.NewControlPlane(t)
+		cp.Apply("services:\n" + p.service("orders", old))
+		call := p.client(t, cp.Mesh(), "orders")
+		eventually(t, call, request{}, "old")
+		cp.Apply("services:\n" + p.service("orders", other))
+		eventually(t, call, request{}, "other")
+		awaitNoConnections(t, old)
+	})
+}
+
+func awaitNoConnections(t *testing.T, backends ...*meshtest.Backend) {
+	t.Helper()
+	ctx := within(t, long)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for _, b := range backends {
+		for b.Connections() > 0 {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("%d connections to %s are still open", b.Connections(), b.Addr)
+			}
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type Backend struct {
 	tb    testing.TB
 	serve func(net.Listener) server
 	calls atomic.Int64
+	conns atomic.Int64 // open
 	delay atomic.Int64 // time.Duration
 	fail  atomic.Bool
 
@@ -90,7 +91,7 @@ func (b *Backend) Start() {
 		b.tb.Fatalf("meshtest: backend: %v", err)
 	}
 	b.Addr = l.Addr().String()
-	b.running = b.serve(l)
+	b.running = b.serve(countingListener{l, &b.conns})
 	b.done = make(chan struct{})
 	go func(run func() error, done chan struct{}) {
 		defer close(done)
@@ -121,6 +122,9 @@ func (b *Backend) end(how func(server)) {
 // Calls is how many calls have reached the backend.
 func (b *Backend) Calls() int64 { return b.calls.Load() }
 
+// Connections is how many connections to the backend are open.
+func (b *Backend) Connections() int64 { return b.conns.Load() }
+
 // AwaitCalls waits until n calls have reached the backend.
 func (b *Backend) AwaitCalls(ctx context.Context, n int64) error {
 	tick := time.NewTicker(time.Millisecond)
@@ -140,6 +144,32 @@ func (b *Backend) SetDelay(d time.Duration) { b.delay.Store(int64(d)) }
 
 // SetFailing makes every call fail: UNAVAILABLE, or 503. False ends that.
 func (b *Backend) SetFailing(fail bool) { b.fail.Store(fail) }
+
+// countingListener counts the connections that are open.
+type countingListener struct {
+	net.Listener
+	open *atomic.Int64
+}
+
+func (l countingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.open.Add(1)
+	return &countedConn{Conn: conn, open: l.open}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	open  *atomic.Int64
+	ended sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.ended.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}
 
 // enter does what the switches say; false means fail.
 func (b *Backend) enter(ctx context.Context) bool {
