@@ -161,7 +161,8 @@ func (c *endpointConn) Close() {
 	c.closeIdle()
 }
 
-// released is called when a request is done with the endpoint.
+// released is called when a request is done with the endpoint. One that picked it just
+// before Close has made the transport keep connections again.
 func (c *endpointConn) released() {
 	if c.closed.Load() {
 		c.closeIdle()

@@ -195,8 +195,8 @@ func TestRemovalClosesIdleConnections(t *testing.T) {
 		call := p.client(t, cp.Mesh(), "orders")
 		eventually(t, call, request{}, "old")
 		cp.Apply("services:\n" + p.service("orders", other))
+		awaitNoConnections(t, old) // without a call that might have a hand in it
 		eventually(t, call, request{}, "other")
-		awaitNoConnections(t, old)
 	})
 }
 
