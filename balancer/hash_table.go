@@ -101,21 +101,16 @@ func newRing(hosts []hashHost, smallest, largest uint64) *hashTable {
 // and 1 gives, and takes the next one that is free whenever it is its turn. The
 // heaviest host has a turn in every round, the others by their weight. size is prime.
 func newMaglev(hosts []hashHost, size uint64) *hashTable {
-	type builder struct {
-		member       uint32
-		at, skip     uint64
-		weight, want float64
-	}
 	slices.SortFunc(hosts, func(a, b hashHost) int {
 		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.member, b.member))
 	})
-	builders := make([]builder, len(hosts))
+	builders := make([]maglevBuilder, len(hosts))
 	heaviest := 0.0
 	seeded := xxhash.NewWithSeed(1)
 	for i, h := range hosts {
 		seeded.ResetWithSeed(1)
 		_, _ = seeded.WriteString(h.key)
-		builders[i] = builder{
+		builders[i] = maglevBuilder{
 			member: h.member,
 			at:     xxhash.Sum64String(h.key) % size,
 			skip:   seeded.Sum64()%(size-1) + 1,
@@ -127,13 +122,21 @@ func newMaglev(hosts []hashHost, size uint64) *hashTable {
 	const free = math.MaxUint32
 	t := &hashTable{slots: slices.Repeat([]uint32{free}, int(size))}
 	left := size
-	for round := 1.0; ; round++ {
-		for i := range builders {
-			b := &builders[i]
-			if float64(round*b.weight) < b.want {
-				continue
-			}
-			b.want += heaviest
+	// due lists the hosts that have a turn in a round, from 1, as 1 + their index. To
+	// ask each of them in every round would take long where one outweighs many.
+	due := make([]uint32, size+1)
+	for i := range builders {
+		builders[i].also, due[1] = due[1], uint32(i+1)
+	}
+	var turns []uint32
+	for round := 1; ; round++ {
+		turns = turns[:0]
+		for i := due[round]; i != 0; i = builders[i-1].also {
+			turns = append(turns, i)
+		}
+		slices.Sort(turns)
+		for _, i := range turns {
+			b := &builders[i-1]
 			for t.slots[b.at] != free {
 				b.at += b.skip
 				if b.at >= size {
@@ -144,6 +147,27 @@ func newMaglev(hosts []hashHost, size uint64) *hashTable {
 			if left--; left == 0 {
 				return t
 			}
+			b.want += heaviest
+			if next := b.next(float64(round), float64(size)); next <= float64(size) {
+				b.also, due[int(next)] = due[int(next)], i
+			}
 		}
 	}
+}
+
+// maglevBuilder is one host of a Maglev table while that is filled.
+type maglevBuilder struct {
+	member, also uint32 // also is the next host in a list of due
+	at, skip     uint64
+	weight, want float64
+}
+
+// next returns the first round after this one in which round × weight has reached
+// what is wanted, computed in just this way; some round above most if that is.
+func (b *maglevBuilder) next(round, most float64) float64 {
+	round = max(round+1, math.Ceil(b.want/b.weight)-1)
+	for round <= most && float64(round*b.weight) < b.want {
+		round++
+	}
+	return round
 }

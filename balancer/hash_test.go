@@ -126,6 +126,8 @@ func TestHashAgreesWithEnvoy(t *testing.T) {
 	keyed[2].Hostname = "host-2"
 	keyedHosts := shares(keyed, 1)
 	keyedHosts[1].key, keyedHosts[2].key = "stateful-1", "host-2"
+	heavy := addresses("e", 30)
+	heavy[17].Weight, heavy[3].Weight = 5000, 77
 	x, y := weigh(1, 2), addresses("y", 3)
 	for _, test := range []struct {
 		name   string
@@ -136,6 +138,7 @@ func TestHashAgreesWithEnvoy(t *testing.T) {
 		{"even", one(addresses("10.0.0.", 7)...), shares(addresses("10.0.0.", 7), 1), Config{}},
 		{"one", one(at("10.0.0.1:80")), shares([]EndpointConfig{at("10.0.0.1:80")}, 1), Config{}},
 		{"weighted", one(weigh(1, 5, 3, 100)...), shares(weigh(1, 5, 3, 100), 1), Config{}},
+		{"one outweighs the others", one(heavy...), shares(heavy, 1), Config{Policy: Policy{MaxRingSize: 5000, TableSize: 5003}}},
 		{"sizes", one(weigh(1, 5, 3)...), shares(weigh(1, 5, 3), 1), Config{Policy: Policy{MinRingSize: 100, MaxRingSize: 111, TableSize: 101}}},
 		{"more hosts than points", one(addresses("e", 50)...), shares(addresses("e", 50), 1), Config{Policy: Policy{MinRingSize: 7, MaxRingSize: 11, TableSize: 53}}},
 		{"keys", one(keyed...), keyedHosts, Config{Policy: Policy{HashHostname: true}}},
@@ -357,4 +360,26 @@ func TestHashGRPCUnreachable(t *testing.T) {
 			t.Errorf("Pick: %v", err)
 		}
 	})
+}
+
+// What a change of the endpoints costs once it is known, where weights are at their
+// worst for it too.
+func BenchmarkHashTable(b *testing.B) {
+	for _, heaviest := range []float64{1, 10_000} {
+		hosts := make([]hashHost, 10_000)
+		for i := range hosts {
+			hosts[i] = hashHost{fmt.Sprintf("10.0.%d.%d:8080", i/256, i%256), uint32(i), 1 / (9999 + heaviest)}
+		}
+		hosts[0].weight *= heaviest
+		b.Run(fmt.Sprintf("ring_hash/%v", heaviest), func(b *testing.B) {
+			for b.Loop() {
+				newRing(hosts, DefaultMinRingSize, MaxRingSize)
+			}
+		})
+		b.Run(fmt.Sprintf("maglev/%v", heaviest), func(b *testing.B) {
+			for b.Loop() {
+				newMaglev(hosts, DefaultMaglevTableSize)
+			}
+		})
+	}
 }
