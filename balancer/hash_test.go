@@ -145,7 +145,7 @@ func TestHashAgreesWithEnvoy(t *testing.T) {
 		// In the order of the localities' names, whatever the assignment's.
 		{"localities", &Assignment{Localities: []LocalityEndpoints{
 			{Locality: Locality{Region: "y"}, Weight: 3, Endpoints: y}, {Locality: Locality{Region: "x"}, Weight: 1, Endpoints: x},
-		}}, append(shares(x, 0.25), shares(y, 0.75)...), Config{LocalityWeighted: true, Policy: Policy{MaxRingSize: 1024}}},
+		}}, append(shares(x, 0.25), shares(y, 0.75)...), Config{LocalityWeighted: true, Policy: Policy{MinRingSize: 1000, MaxRingSize: 1001}}},
 	} {
 		for _, kind := range []PolicyKind{RingHash, Maglev} {
 			t.Run(fmt.Sprint(test.name, kind), func(t *testing.T) {
@@ -382,4 +382,31 @@ func BenchmarkHashTable(b *testing.B) {
 			}
 		})
 	}
+}
+
+// An endpoint that nobody asked for lately is not late: its priority keeps its load.
+func TestHashIdleIsAvailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ViewOptions{GRPC: true}, &Config{Policy: Policy{Kind: RingHash}}, &Assignment{Localities: []LocalityEndpoints{
+			{Weight: 1, Endpoints: addresses("near", 1)}, {Weight: 1, Priority: 1, Endpoints: addresses("far", 1)},
+		}})
+		r.report(Ready, nil, "near0:1")
+		r.report(Idle, nil, "near0:1")
+		time.Sleep(2 * failoverTimeout)
+		synctest.Wait()
+		if _, err := r.view.Pick(PickInfo{Hash: 1, HasHash: true}); !errors.Is(err, ErrConnecting) {
+			t.Errorf("Pick: %v, want ErrConnecting", err)
+		}
+		if got := r.k.connected(); !slices.Equal(got, []string{"near0:1"}) {
+			t.Errorf("%v connect, want near0:1", got)
+		}
+		// If it hangs, it is late, and the next priority stands in.
+		r.report(Connecting, nil, "near0:1")
+		time.Sleep(2 * failoverTimeout)
+		synctest.Wait()
+		r.report(Ready, nil, "far0:1")
+		if got := r.pickHash(1); got != "far0:1" {
+			t.Errorf("the call goes to %s, want far0:1", got)
+		}
+	})
 }
