@@ -236,6 +236,7 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	l := *s
 	l.members = []member{first}
 	l.localities, l.priorities = nil, nil
+	l.hashTables = new(hashTables)
 	l.add(locality{0, 1, s.localities[0].weight}, s.priorities[0].level)
 	return &l
 }

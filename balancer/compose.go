@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // newPicker composes the picker's tree: priorities, localities, policy.
@@ -18,6 +19,9 @@ func (r *round) newPicker() *picker {
 		return p
 	}
 	p.anything = r.options.OnDemand && s.config.PanicThreshold > 0
+	if r.policy().Kind.hashes() {
+		return r.newHashPicker(p)
+	}
 	p.root = r.root(r.View.usable)
 	if p.root == nil && p.anything {
 		p.root = r.root(func(*Link) bool { return true })
@@ -27,6 +31,25 @@ func (r *round) newPicker() *picker {
 		return p
 	}
 	p.state, p.err = r.why()
+	return p
+}
+
+// newHashPicker is the rest of newPicker for ring_hash and maglev. Where connections
+// are made ahead of calls, here calls ask for them (gRFC A42): there may be something
+// to pick from and nothing connected.
+func (r *round) newHashPicker(p *picker) *picker {
+	p.hash = r.hashed(r.hopeful)
+	if p.hash == nil && p.anything {
+		p.hash = r.hashed(func(*Link) bool { return true })
+	}
+	switch {
+	case p.hash == nil:
+		p.state, p.err = r.why()
+	case r.options.OnDemand || slices.ContainsFunc(r.links, func(l *Link) bool { return l != nil && r.View.usable(l) }):
+		p.state = Ready
+	default:
+		p.state, p.err = Connecting, ErrConnecting
+	}
 	return p
 }
 

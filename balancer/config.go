@@ -130,7 +130,25 @@ type Policy struct {
 	ActiveRequestBias float64
 	// Shuffle makes pick_first try the endpoints in random order (gRFC A62).
 	Shuffle bool
+	// MinRingSize and MaxRingSize bound the points on ring_hash's ring. 0 means
+	// DefaultMinRingSize and MaxRingSize, which they do not exceed; the first is not
+	// greater than the second.
+	MinRingSize, MaxRingSize uint64
+	// TableSize is the number of slots of maglev's table, a prime of at most
+	// MaxMaglevTableSize. 0 means DefaultMaglevTableSize.
+	TableSize uint64
+	// HashHostname has ring_hash and maglev place an endpoint by its host name, if it
+	// has one, not by its address. What its label hash_key says counts more.
+	HashHostname bool
 }
+
+// The sizes of hash tables, as Envoy has them.
+const (
+	DefaultMinRingSize     = 1024
+	MaxRingSize            = 8 << 20
+	DefaultMaglevTableSize = 65537
+	MaxMaglevTableSize     = 5000011
+)
 
 // PolicyKind is a load balancing policy.
 type PolicyKind int
@@ -141,6 +159,11 @@ const (
 	Random                       // weighted when endpoint weights differ
 	LeastRequest
 	PickFirst
+	// RingHash and Maglev pick by the hash of a call (PickInfo.Hash), always the same
+	// endpoint for the same hash and endpoints. They weigh endpoints and, where
+	// localities are weighted, those, in one table over all of a priority.
+	RingHash
+	Maglev
 )
 
 // Socket is one way to secure a connection, for the endpoints whose socket labels

@@ -23,6 +23,12 @@
 // can stand in, health is ignored. However the shares fall, a call does not fail
 // while there is an endpoint it may go to.
 //
+// Under ring_hash and maglev the hash of the call ([PickInfo]) chooses the priority and,
+// in one table over all its localities, the endpoint. The tables are those of Envoy, and
+// the same for gRPC and HTTP; they stand over what is healthy by its source, connected
+// or not. A call whose endpoint cannot be reached goes to the next in the table. A gRPC
+// connection is made when a call's hash first asks for it, and the call waits.
+//
 // The picker is an immutable tree behind an atomic pointer: a pick takes no lock and
 // allocates nothing. Every update makes a new one; a burst of updates makes one.
 package balancer

@@ -66,9 +66,10 @@ func FuzzAssignAndPick(f *testing.F) {
 						}
 					}
 				}
-				for range 8 {
-					l, err := v.Pick(PickInfo{})
+				for i := range 8 {
+					l, err := v.Pick(PickInfo{Hash: uint64(in.next()) << 56, HasHash: i%2 == 0})
 					switch {
+					case !onDemand && v.Hashes() && errors.Is(err, ErrConnecting): // waits for its own endpoint
 					case err == nil && !inside[l.Endpoint().Address()]:
 						t.Fatalf("picked %s, which is not in %+v", l.Endpoint().Address(), a)
 					case err == nil && !onDemand && l.State() != Ready:
@@ -116,8 +117,9 @@ func (r *byteReader) config() *Config {
 	n := r.next()
 	return &Config{
 		Policy: Policy{
-			Kind: PolicyKind(n % 5), ChoiceCount: int(r.next()) - 5,
+			Kind: PolicyKind(n % 7), ChoiceCount: int(r.next()) - 5,
 			ActiveRequestBias: float64(r.next()) - 2, Shuffle: n&8 != 0,
+			MinRingSize: 7, MaxRingSize: 7 + uint64(n), TableSize: 53,
 		},
 		LocalityWeighted: n&16 != 0,
 		LegacyPolicy:     n&32 != 0,

@@ -15,6 +15,7 @@ type picker struct {
 	drops    *dropper
 
 	root  chooser // nil when there is nothing to pick
+	hash  *hashed // takes root's place under the policies that hash
 	state State
 	err   error // why there is nothing to pick
 

@@ -264,6 +264,8 @@ func BenchmarkPick(b *testing.B) {
 		{"least_request", Policy{Kind: LeastRequest}, func(int) uint32 { return 1 }},
 		{"weighted_least_request", Policy{Kind: LeastRequest, ActiveRequestBias: 1}, func(i int) uint32 { return uint32(1 + i%7) }},
 		{"pick_first", Policy{Kind: PickFirst}, func(int) uint32 { return 1 }},
+		{"ring_hash", Policy{Kind: RingHash}, func(int) uint32 { return 1 }},
+		{"maglev", Policy{Kind: Maglev}, func(int) uint32 { return 1 }},
 	}
 	for _, p := range policies {
 		for _, n := range []int{1, 100, 10_000} {
@@ -277,8 +279,10 @@ func BenchmarkPick(b *testing.B) {
 			v := c.View(&fakeConnector{}, httpView)
 			b.Run(fmt.Sprintf("%s/%d", p.name, n), func(b *testing.B) {
 				b.ReportAllocs()
+				var hash uint64
 				for b.Loop() {
-					l, err := v.Pick(PickInfo{})
+					hash += 0x9e3779b97f4a7c15
+					l, err := v.Pick(PickInfo{Hash: hash, HasHash: true})
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -302,7 +306,7 @@ func BenchmarkPick(b *testing.B) {
 }
 
 func TestPickDoesNotAllocate(t *testing.T) {
-	for _, kind := range []PolicyKind{RoundRobin, Random, LeastRequest, PickFirst} {
+	for _, kind := range []PolicyKind{RoundRobin, Random, LeastRequest, PickFirst, RingHash, Maglev} {
 		for _, weight := range []uint32{1, 2} {
 			endpoints := addresses("e", 20)
 			endpoints[0].Weight = weight
@@ -312,7 +316,7 @@ func TestPickDoesNotAllocate(t *testing.T) {
 			v := c.View(&fakeConnector{}, httpView)
 			exclude := slices.Clone(c.Endpoints()[:2])
 			got := testing.AllocsPerRun(100, func() {
-				l, _ := v.Pick(PickInfo{})
+				l, _ := v.Pick(PickInfo{Hash: 1 << 40, HasHash: true})
 				l.Done(Outcome{})
 				l, _ = v.Pick(PickInfo{Exclude: exclude})
 				l.Done(Outcome{})

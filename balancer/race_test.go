@@ -95,7 +95,7 @@ func TestPicksNeverFailWhileEverythingChanges(t *testing.T) {
 	})
 	for i := range rounds {
 		c.Configure(&Config{
-			Policy:           Policy{Kind: PolicyKind(i % 4)},
+			Policy:           Policy{Kind: PolicyKind(i % 6), TableSize: 101},
 			LocalityWeighted: i%3 == 0, LegacyPolicy: i%5 == 0, PanicThreshold: float64(i % 2 * 50),
 		})
 		c.Assign(change())

@@ -131,7 +131,7 @@ func (r *round) reachable(l *Link) (available, ready, late bool) {
 	if !l.unusedSince.IsZero() && l.rearm() {
 		return true, false, false
 	}
-	if since := l.waitingSince.Load(); since != 0 {
+	if since := l.waitingSince.Load(); since != 0 && !(state == Idle && r.policy().Kind.hashes()) {
 		left := time.Unix(0, since).Add(failoverTimeout).Sub(r.now)
 		late = left <= 0
 		r.wakeIn(left)
@@ -251,6 +251,10 @@ func (r *round) connect() {
 			r.buckets(g, func(l *locality, _ *tally) {
 				connectFirst(policy, r.collect(g, l, nil), r.now)
 			})
+			continue
+		}
+		if policy.Kind.hashes() {
+			connectFailed(r.links[g.priority.from:g.priority.to], r.now)
 			continue
 		}
 		r.buckets(g, func(b *locality, _ *tally) {

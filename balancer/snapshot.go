@@ -20,6 +20,7 @@ type snapshot struct {
 
 	overprovisioning uint64 // percent
 	drops            *dropper
+	hashTables       *hashTables
 
 	// logical stands in for this snapshot where a LOGICAL_DNS cluster is one
 	// endpoint. Nil for other clusters.
@@ -54,7 +55,7 @@ type priority struct {
 // of range. The caller holds c.mu.
 func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, duplicates, outOfRange int) {
 	c.generation++
-	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops)}
+	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops), hashTables: new(hashTables)}
 	if a.Overprovisioning > 0 {
 		s.overprovisioning = uint64(a.Overprovisioning)
 	}

@@ -63,6 +63,11 @@ type PickInfo struct {
 	// Exclude are endpoints not to pick: those that the call has tried. A pick with
 	// any is a further attempt of a call, to which policy's drops do not apply again.
 	Exclude []*Endpoint
+
+	// Hash is what ring_hash and maglev go by, if HasHash is set. Without it they
+	// pick at random.
+	Hash    uint64
+	HasHash bool
 }
 
 func newView(c *Cluster, k Connector, o ViewOptions) *View {
@@ -87,6 +92,9 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // It does not block, lock or allocate.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
+	if p.hash != nil {
+		return v.pickHash(p, info)
+	}
 	// Policy drops calls whether or not an endpoint can be reached (gRFC A32), but
 	// a call that is going to ask again only once.
 	if p.drops != nil && len(info.Exclude) == 0 && !errors.Is(p.err, ErrConnecting) {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"math/rand/v2"
 	"runtime"
 	"slices"
 
@@ -30,7 +31,7 @@ func (m *Mesh) Dial(target string, opts ...grpc.DialOption) (*grpc.ClientConn, e
 		return nil, m.errClosed(name.endpoint)
 	}
 	t := m.acquire(name)
-	ch := &channel{mesh: m, target: t}
+	ch := &channel{mesh: m, target: t, id: rand.Uint64() | 1}
 	conn, err := grpc.NewClient(meshScheme+":///"+name.endpoint, append(slices.Clip(opts),
 		grpc.WithResolvers(ch),
 		grpc.WithDefaultServiceConfig(grpclb.ServiceConfig),
@@ -57,4 +58,5 @@ const meshScheme = "weft"
 type channel struct {
 	mesh   *Mesh
 	target *call.Target
+	id     uint64 // random: what the channel is to hash policies
 }

@@ -26,7 +26,7 @@ type rpc struct {
 
 func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
 	r := &rpc{Context: ctx}
-	r.call.Target = ch.target
+	r.call.Target, r.call.Client = ch.target, ch.id
 	r.call.Request = resolver.Request{
 		Authority: ch.target.Name,
 		Path:      method,

@@ -139,28 +139,30 @@ func httpBackend(tb testing.TB, name string) *meshtest.Backend {
 func httpClient(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error) {
 	client := m.HTTPClient()
 	tb.Cleanup(client.CloseIdleConnections)
-	return func(ctx context.Context, r request) (string, error) {
-		if r.path == "" {
-			r.path = "/shop.Orders/Get"
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+target+r.path, nil)
-		if err != nil {
-			return "", err
-		}
-		for k, v := range r.header {
-			req.Header.Set(k, v)
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return "", err
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err == nil && resp.StatusCode != http.StatusOK {
-			err = fmt.Errorf("status %s: %s", resp.Status, bytes.TrimSpace(body))
-		}
-		return string(body), err
+	return func(ctx context.Context, r request) (string, error) { return httpCall(ctx, client, target, r) }
+}
+
+func httpCall(ctx context.Context, client *http.Client, target string, r request) (string, error) {
+	if r.path == "" {
+		r.path = "/shop.Orders/Get"
 	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+target+r.path, nil)
+	if err != nil {
+		return "", err
+	}
+	for k, v := range r.header {
+		req.Header.Set(k, v)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %s: %s", resp.Status, bytes.TrimSpace(body))
+	}
+	return string(body), err
 }
 
 // within is a context for one test.

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"sync"
 
@@ -38,7 +39,7 @@ func (m *Mesh) Transport(base *http.Transport) http.RoundTripper {
 	if t, ok := m.transports.Load(base); ok {
 		return t.(*transport)
 	}
-	t, _ := m.transports.LoadOrStore(base, &transport{mesh: m, base: base})
+	t, _ := m.transports.LoadOrStore(base, &transport{mesh: m, base: base, id: rand.Uint64() | 1})
 	return t.(*transport)
 }
 
@@ -46,6 +47,7 @@ func (m *Mesh) Transport(base *http.Transport) http.RoundTripper {
 type transport struct {
 	mesh *Mesh
 	base *http.Transport
+	id   uint64 // random: what the transport is to hash policies
 
 	views   sync.Map   // *balancer.Cluster → *balancer.View
 	opening sync.Mutex // held by those who add views

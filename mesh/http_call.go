@@ -96,7 +96,7 @@ func (x *exchange) begin(t *transport, req *http.Request) error {
 	if path == "" {
 		path = "/"
 	}
-	x.call.Target = target
+	x.call.Target, x.call.Client = target, t.id
 	x.call.Request = resolver.Request{
 		Authority: authority,
 		Path:      path,
@@ -116,6 +116,9 @@ func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical]
 // finish arranges for the end of a response to be noticed.
 func (x *exchange) finish(req *http.Request, resp *http.Response) *http.Response {
 	resp.Request = req // not the copy that was sent
+	if x.call.SetCookie != "" {
+		resp.Header.Add("Set-Cookie", x.call.SetCookie)
+	}
 	_, upgraded := resp.Body.(io.Writer)
 	if upgraded || resp.Body == http.NoBody {
 		// An upgraded connection is the caller's from here on; and its type must show.

@@ -38,6 +38,7 @@ func decodeCluster(c TypesConfig, raw []byte) (string, any, error) {
 
 var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "lb_policy",
 	"load_assignment", "least_request_lb_config", "common_lb_config", "load_balancing_policy", "metadata",
+	"ring_hash_lb_config", "maglev_lb_config",
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
 	"transport_socket", "transport_socket_matches", "typed_extension_protocol_options", "http2_protocol_options",
 	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init")
@@ -169,7 +170,7 @@ func (p *path) dns(m *clusterv3.Cluster, c *balancer.Config) error {
 // defaultPanicThreshold is Envoy's, in percent.
 const defaultPanicThreshold = 50
 
-var commonLBFields = fieldNames("healthy_panic_threshold", "locality_weighted_lb_config")
+var commonLBFields = fieldNames("healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config")
 
 // commonLB reads common_lb_config, after the policy.
 func (p *path) commonLB(m *clusterv3.Cluster, c *balancer.Config) error {

@@ -30,9 +30,12 @@ func TestClusterConfig(t *testing.T) {
 			EDSName: "s", LegacyPolicy: true, ConnectTimeout: 1500 * time.Millisecond},
 		`{"name": "c", ` + eds + `, "commonLbConfig": {"healthyPanicThreshold": {"value": 12.5}, "localityWeightedLbConfig": {}}}`: {
 			PanicThreshold: 12.5, LegacyPolicy: true, LocalityWeighted: true},
-		`{"name": "c", ` + eds + `, "lbPolicy": "RANDOM"}`:        {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.Random}},
-		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH"}`:     {PanicThreshold: 50, LegacyPolicy: true},
-		`{"name": "c", ` + eds + `, "lbPolicy": "LEAST_REQUEST"}`: {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.LeastRequest, ActiveRequestBias: -1}},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RANDOM"}`:    {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.Random}},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH"}`: {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.RingHash}},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"minimumRingSize": 5, "maximumRingSize": 9}, "commonLbConfig": {"consistentHashingLbConfig": {"useHostnameForHashing": true}}}`: {
+			PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.RingHash, MinRingSize: 5, MaxRingSize: 9, HashHostname: true}},
+		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 7}}`: {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.Maglev, TableSize: 7}},
+		`{"name": "c", ` + eds + `, "lbPolicy": "LEAST_REQUEST"}`:                              {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.LeastRequest, ActiveRequestBias: -1}},
 		`{"name": "c", ` + eds + `, "lbPolicy": "LEAST_REQUEST", "leastRequestLbConfig": {"choiceCount": 5, "activeRequestBias": {"defaultValue": 0.5}}}`: {
 			PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.LeastRequest, ChoiceCount: 5, ActiveRequestBias: 0.5}},
 		typed(`random.v3.Random"`):                                             {PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Random}},
@@ -40,10 +43,16 @@ func TestClusterConfig(t *testing.T) {
 		typed(`round_robin.v3.RoundRobin", ` + locality):                       {PanicThreshold: 50, LocalityWeighted: true},
 		typed(`least_request.v3.LeastRequest", "choiceCount": 3, ` + locality): {PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.LeastRequest, ChoiceCount: 3, ActiveRequestBias: -1}},
 		typed(`pick_first.v3.PickFirst", "shuffleAddressList": true`):          {PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.PickFirst, Shuffle: true}},
-		typed(`maglev.v3.Maglev"`):                                             {PanicThreshold: 50},
+		typed(`maglev.v3.Maglev"`):                                             {PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Maglev}},
+		typed(`maglev.v3.Maglev", "tableSize": 5000011, "localityWeightedLbConfig": {}, "consistentHashingLbConfig": {"useHostnameForHashing": true}`): {
+			PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Maglev, TableSize: 5000011, HashHostname: true}},
+		typed(`ring_hash.v3.RingHash", "hashFunction": "XX_HASH", "minimumRingSize": 8388608, "localityWeightedLbConfig": {}`): {
+			PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.RingHash, MinRingSize: 8388608}},
+		typed(`ring_hash.v3.RingHash", "maximumRingSize": 2048, "useHostnameForHashing": true`): {
+			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.RingHash, MaxRingSize: 2048, HashHostname: true}},
 		typed(`wrr_locality.v3.WrrLocality", "endpointPickingPolicy": {"policies": [
 			{"typedExtensionConfig": {"name": "unknown", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Empty"}}},
-			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev"}}},
+			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}}},
 			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}}}]}`): {
 			PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Random}},
 		// The newer form has localities in the policy, not in common_lb_config.
@@ -122,6 +131,14 @@ func TestRefusedClusters(t *testing.T) {
 			{"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"}}}`: {"typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions]:", "must have"},
 		`{"name": "c", ` + eds + `, "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
 			{"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "explicitHttpConfig": {"http3ProtocolOptions": {}}}}}`: {"explicit_http_config:", "not supported"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"hashFunction": "MURMUR_HASH_2"}}`: {"ring_hash_lb_config.hash_function:", "not supported"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"maximumRingSize": 8388609}}`:      {"ring_hash_lb_config.maximum_ring_size:", "8388609"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"minimumRingSize": 0}}`:            {"ring_hash_lb_config.minimum_ring_size:", "0 is not"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"maximumRingSize": 9}}`:            {"ring_hash_lb_config.minimum_ring_size:", "1024 is more than"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 65536}}`:                   {"maglev_lb_config.table_size:", "65536 is not a prime"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 5000023}}`:                 {"maglev_lb_config.table_size:", "at most 5000011"},
+		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash", "hashFunction": "MURMUR_HASH_2"}}}`): {
+			"policies[0].typed_extension_config.typed_config.hash_function:", "not supported"},
 		typed(``): {"load_balancing_policy:", "none of the policies"},
 		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Empty"}}}`): {"load_balancing_policy:", "none of the policies"},
 		typed(nested): {"nested deeper than 16"},

@@ -5,8 +5,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastrequestv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	pickfirstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/pick_first/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	ringhashv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrlocalityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	"google.golang.org/protobuf/proto"
@@ -21,8 +23,6 @@ const lbPolicies = "type.googleapis.com/envoy.extensions.load_balancing_policies
 // substituted are policies that round_robin stands in for, with a warning. To
 // balance by another rule sends no call to a place where it must not go.
 var substituted = map[string]bool{
-	lbPolicies + "ring_hash.v3.RingHash":                                            true,
-	lbPolicies + "maglev.v3.Maglev":                                                 true,
 	lbPolicies + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": true,
 	lbPolicies + "random_subsetting.v3.RandomSubsetting":                            true,
 }
@@ -50,7 +50,7 @@ func (p *path) clusterPolicy(m *clusterv3.Cluster, c *balancer.Config) error {
 	case clusterv3.Cluster_RANDOM:
 		c.Policy.Kind = balancer.Random
 	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV:
-		p.to("lb_policy=" + m.GetLbPolicy().String()).warn()
+		return p.legacyHash(m, c)
 	case clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
 		return q.errorf("is LOAD_BALANCING_POLICY_CONFIG, but load_balancing_policy is not set")
 	default:
@@ -127,6 +127,18 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 		}
 		p.localityLB(m.GetLocalityLbConfig(), c)
 		return true, p.leastRequest(m.GetChoiceCount(), m.GetActiveRequestBias(), c)
+	case lbPolicies + "ring_hash.v3.RingHash":
+		var m ringhashv3.RingHash
+		if err := p.policyConfig(config, &m, ringHashFields, typedRingHashFields); err != nil {
+			return false, err
+		}
+		return true, p.typedRingHash(&m, c)
+	case lbPolicies + "maglev.v3.Maglev":
+		var m maglevv3.Maglev
+		if err := p.policyConfig(config, &m, maglevFields, typedMaglevFields); err != nil {
+			return false, err
+		}
+		return true, p.typedMaglev(&m, c)
 	case lbPolicies + "pick_first.v3.PickFirst":
 		var m pickfirstv3.PickFirst
 		if err := p.policyConfig(config, &m, fieldNames("shuffle_address_list")); err != nil {
@@ -148,11 +160,11 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 	return true, nil
 }
 
-func (p *path) policyConfig(config *anypb.Any, m proto.Message, read fields) error {
+func (p *path) policyConfig(config *anypb.Any, m proto.Message, read ...fields) error {
 	if err := config.UnmarshalTo(m); err != nil {
 		return p.errorf("%w", err)
 	}
-	p.warnUnread(m, read)
+	p.warnUnread(m, read...)
 	return nil
 }
 

@@ -31,6 +31,7 @@ type Route struct {
 
 	clusters []*balancer.Cluster
 	turns    *weighted.Schedule // nil if there is one cluster
+	hash     []hashRule
 	err      error
 	errHTTP  error
 }
@@ -42,6 +43,7 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		VirtualHost:       h.name,
 		Timeout:           r.timeouts.timeout,
 		MaxStreamDuration: maxStreamDuration,
+		hash:              r.hash,
 	}
 	if d := r.timeouts.maxStreamDuration; d.set {
 		route.MaxStreamDuration = d.d

@@ -50,6 +50,7 @@ type routePolicy struct {
 	unsupported, unsupportedHTTP error
 
 	timeouts timeouts
+	hash     []hashRule
 }
 
 type weightedName struct {
@@ -189,7 +190,7 @@ func (r *routePolicy) refuseHTTP(p *path) {
 
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
-	"max_grpc_timeout",
+	"max_grpc_timeout", "hash_policy",
 	// Only clusters with subsets look at it, and those are refused.
 	"metadata_match")
 
@@ -201,6 +202,10 @@ var rewriteFields = fieldNames("prefix_rewrite", "regex_rewrite", "path_rewrite_
 
 func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	if err := p.timeouts(a, &to.timeouts); err != nil {
+		return err
+	}
+	var err error
+	if to.hash, err = p.hashPolicies(a.GetHashPolicy()); err != nil {
 		return err
 	}
 	p.warnUnread(a, routeActionFields, rewriteFields)

@@ -231,7 +231,7 @@ func TestRouteWarnings(t *testing.T) {
 		{Type: "RouteConfiguration", Field: "request_headers_to_remove", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].retry_policy", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].redirect", Resources: both, Fails: true},
-		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.hash_policy", Resources: both},
+		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.hash_policy[]", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.prefix_rewrite", Resources: both, Fails: true},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.priority", Resources: both},
 	}

@@ -4,13 +4,26 @@ import "time"
 
 // Balance says how a call picks one of a service's endpoints.
 type Balance struct {
-	// Policy is the way to pick. Empty means round_robin. random falls back to
-	// round_robin in stock gRPC clients, and pick_first in Envoy.
+	// Policy is the way to pick. Empty means round_robin. random and maglev fall back
+	// to round_robin in stock gRPC clients, and pick_first in Envoy. ring_hash and
+	// maglev go by the hash of the route; calls without one go anywhere.
 	Policy BalancePolicy `policy:"policy"`
 
 	// ChoiceCount is how many random endpoints least_request compares, 2 or
 	// more. Not given means 2.
 	ChoiceCount *uint32 `policy:"choiceCount"`
+
+	// MinimumRingSize is how many points the ring of ring_hash has at least: the more,
+	// the more even the shares. 1 to 8388608. Not given means 1024.
+	MinimumRingSize *uint32 `policy:"minimumRingSize"`
+
+	// MaximumRingSize is how many points the ring of ring_hash has at most. Not less
+	// than minimumRingSize. Not given means 8388608.
+	MaximumRingSize *uint32 `policy:"maximumRingSize"`
+
+	// TableSize is how many slots the table of maglev has, a prime of at most
+	// 5000011. Not given means 65537.
+	TableSize *uint32 `policy:"tableSize"`
 
 	// LocalityWeights share the load between localities: each is named
 	// region/zone/subZone, without the empty parts at its end, and gets its weight's part of
@@ -29,10 +42,12 @@ const (
 	Random       BalancePolicy = "random"
 	LeastRequest BalancePolicy = "least_request"
 	PickFirst    BalancePolicy = "pick_first"
+	RingHash     BalancePolicy = "ring_hash"
+	Maglev       BalancePolicy = "maglev"
 )
 
 func (BalancePolicy) values() []string {
-	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst)}
+	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst), string(RingHash), string(Maglev)}
 }
 
 // Limits bound what one client has in flight to a service, at default priority

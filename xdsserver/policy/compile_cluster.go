@@ -97,6 +97,10 @@ func setBalance(cluster *clusterv3.Cluster, b *Balance) {
 			policyOf("envoy.load_balancing_policies.random", pack(random)),
 			byLocality(roundRobin()),
 		)
+	case RingHash:
+		setRingHash(cluster, b)
+	case Maglev:
+		setMaglev(cluster, b)
 	case PickFirst:
 		cluster.LoadBalancingPolicy = policies(
 			policyOf("envoy.load_balancing_policies.pick_first", pack(&pickfirstv3.PickFirst{})),

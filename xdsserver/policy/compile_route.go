@@ -32,6 +32,7 @@ func (c *compiler) route(host string, r *Route) *routev3.Route {
 		action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: weighted}
 	}
 	c.timeouts(action, r, speaksGRPC)
+	action.HashPolicy = hashPolicies(r.Hash)
 	return &routev3.Route{
 		Name:   r.Name,
 		Match:  routeMatch(r.Match),

@@ -249,6 +249,22 @@ func TestParseErrors(t *testing.T) {
 			`4:52: pick_first takes the first endpoint of all: localities cannot be weighed`,
 			`5:41: endpoints that DNS finds have no localities to weigh`,
 		}},
+		{"hash balance", "services:\n  a: {endpoints: [], balance: {policy: maglev, minimumRingSize: 5}}\n  b: {endpoints: [], balance: {policy: maglev, tableSize: 65536}}\n  c: {endpoints: [], balance: {policy: ring_hash, minimumRingSize: 0}}\n  d: {endpoints: [], balance: {policy: ring_hash, maximumRingSize: 1000}}\n  e: {endpoints: [], balance: {policy: ring_hash, maximumRingSize: 8388609}}\n", []string{
+			`2:48: "minimumRingSize" is for the policy ring_hash only`,
+			`3:59: tableSize is 65536: it must be a prime, and at most 5000011`,
+			`4:68: minimumRingSize is 0: it must be from 1 to 8388608`,
+			`5:68: maximumRingSize is 1000, less than minimumRingSize, 1024`,
+			`6:68: maximumRingSize is 8388609: it must be from 1 to 8388608`,
+		}},
+		{"hash", "services: {a: {endpoints: []}}\nroutes:\n  a:\n    - to: a\n      hash:\n        - {terminal: true}\n        - {header: 'x y'}\n        - {header: x, query: q}\n        - {cookie: ''}\n        - {cookie: {name: c, ttl: -1s}}\n        - {cookie: {name: c, path: /}}\n        - {cookie: {name: c, ttl: 0s, path: '/;'}}\n", []string{
+			`6:11: say one of header, cookie, query and channel`,
+			`7:20: "x y" is not the name of a header`,
+			`8:23: "query" cannot stand beside "header": say one of header, cookie, query and channel`,
+			`9:20: "" is not the name of a cookie`,
+			`10:35: bad duration "-1s": it is negative`,
+			`11:30: "path" is for a cookie that is generated: give a ttl`,
+			`12:45: "/;" is not a path of cookies`,
+		}},
 		{"locality weights", "services:\n  a:\n    endpoints: [{address: '127.0.0.1:1', region: eu, zone: a}, {address: '127.0.0.1:2', region: us}]\n    balance: {localityWeights: {eu/b: 1, us: 0}}\n", []string{
 			`4:15: the locality "eu/a" has endpoints and no weight: it would get no calls`,
 			`4:33: no endpoint is in the locality "eu/b" (did you mean "eu/a"?)`,

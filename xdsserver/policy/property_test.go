@@ -129,10 +129,13 @@ func randomService(r *rand.Rand) *Service {
 	s := &Service{
 		Protocol:       pick(r, "", HTTP, HTTP2, GRPC),
 		ConnectTimeout: maybe(r, time.Duration(1+r.IntN(1e9))),
-		Balance:        &Balance{Policy: pick(r, "", RoundRobin, Random, LeastRequest, PickFirst)},
+		Balance:        &Balance{Policy: pick(r, "", RoundRobin, Random, LeastRequest, PickFirst, RingHash, Maglev)},
 	}
 	if s.Balance.Policy == LeastRequest {
 		s.Balance.ChoiceCount = maybe(r, 2+r.Uint32N(10))
+	}
+	if s.Balance.Policy == RingHash {
+		s.Balance.MinimumRingSize = maybe(r, 1+r.Uint32N(1024))
 	}
 	if r.IntN(2) == 0 {
 		s.Limits = &Limits{maybe(r, r.Uint32()), maybe(r, r.Uint32()), maybe(r, r.Uint32()), maybe(r, r.Uint32())}
@@ -175,6 +178,9 @@ func randomRoute(r *rand.Rand, names []string) *Route {
 	route := &Route{
 		Name: pick(r, "", "a", "b"), To: make(Destinations),
 		Timeout: maybe(r, time.Duration(r.IntN(1e9))), MaxStreamDuration: maybe(r, time.Duration(r.IntN(1e9))),
+	}
+	if r.IntN(3) == 0 {
+		route.Hash = []*Hash{{Header: "X-User", Terminal: true}, {Cookie: &HashCookie{Name: "s", TTL: new(time.Hour), Path: "/"}}, {Query: "q"}, {Channel: true}}
 	}
 	for range 1 + r.IntN(3) {
 		route.To[names[r.IntN(len(names))]] = 1 + r.Uint32N(100)

@@ -18,6 +18,11 @@ type Route struct {
 	// the subset, or rename one.
 	To Destinations `policy:"to,required"`
 
+	// Hash says what of a call is hashed, for destinations whose policy is ring_hash
+	// or maglev. The hashes of several entries make one. A call for which no entry
+	// gives a hash goes to any endpoint.
+	Hash []*Hash `policy:"hash"`
+
 	// Timeout bounds the whole call, retries included. Not given or 0s means no
 	// timeout. Where a destination speaks gRPC it is the maxStreamDuration too,
 	// unless that is given, since gRPC clients know that field only (gRFC A31).

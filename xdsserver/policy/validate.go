@@ -56,7 +56,13 @@ func (v *validator) nils() {
 		for i, route := range routes {
 			p := path("routes").field(host).index(i)
 			check(p, route == nil)
-			if route == nil || route.Match == nil {
+			if route == nil {
+				continue
+			}
+			for j, h := range route.Hash {
+				check(p.field("hash").index(j), h == nil)
+			}
+			if route.Match == nil {
 				continue
 			}
 			for name, header := range route.Match.Headers {

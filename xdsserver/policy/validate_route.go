@@ -24,6 +24,9 @@ func (v *validator) route(p path, host string, r *Route) {
 		v.match(p.field("match"), r.Match)
 	}
 	v.to(p.field("to"), host, r.To)
+	for i, h := range r.Hash {
+		v.hash(p.field("hash").index(i), h)
+	}
 	v.notNegative(p.field("timeout"), r.Timeout)
 	v.notNegative(p.field("maxStreamDuration"), r.MaxStreamDuration)
 }

@@ -141,6 +141,7 @@ func (v *validator) balance(p path, s *Service) {
 			v.errorf(p.field("choiceCount"), "choiceCount is %d: at least 2 endpoints are to be compared", *b.ChoiceCount)
 		}
 	}
+	v.hashBalance(p, b)
 	if b.LocalityWeights == nil {
 		return
 	}

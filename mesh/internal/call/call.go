@@ -18,10 +18,18 @@ type Call struct {
 	Target  *Target
 	Request resolver.Request
 
+	// Client stands for the gRPC channel or HTTP transport that the call is made
+	// through, in hash policies; not 0.
+	Client uint64
+	// SetCookie, unless empty, is a Set-Cookie header for the response, once there
+	// was a pick.
+	SetCookie string
+
 	// Cluster is where the call goes; set by Route.
 	Cluster *balancer.Cluster
 
 	route *resolver.Route
+	hash  hash
 	link  *balancer.Link // of the attempt under way
 }
 
@@ -52,7 +60,7 @@ func (c *Call) Route(ctx context.Context) error {
 	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
-	c.route = route
+	c.route, c.hash = route, hash{}
 	if c.Cluster, err = route.PickCluster(); err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
@@ -79,6 +87,10 @@ func (c *Call) Timeout() time.Duration {
 // error is the balancer's; Refused makes it one to return.
 func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{})
+	if c.route.HasHash() {
+		c.computeHash(v)
+		info.Hash, info.HasHash = c.hash.value, c.hash.has
+	}
 	link, err := v.Pick(info)
 	if err != nil {
 		return nil, err

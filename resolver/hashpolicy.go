@@ -1,0 +1,250 @@
+package resolver
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"golang.org/x/net/http/httpguts"
+)
+
+// hashRule is one way to a hash of a request
+// (envoy.config.route.v3.RouteAction.HashPolicy; for gRPC by gRFC A42).
+type hashRule struct {
+	source   hashSource
+	terminal bool
+
+	header       headerRef // hashHeader
+	rewrite      *regexp.Regexp
+	substitution string // in regexp's syntax
+
+	name     string // of a cookie or query parameter
+	generate bool   // hashCookie: give one to a client that has none
+	// attributes of a generated cookie, from the first semicolon on.
+	attributes string
+}
+
+type hashSource uint8
+
+const (
+	hashHeader hashSource = iota
+	hashCookie
+	hashQuery
+	hashChannel
+)
+
+// HasHash reports whether policy says how to hash the route's calls.
+func (r *Route) HasHash() bool { return len(r.hash) > 0 }
+
+// Hash returns the hash of a call by the route's hash policy, for clusters whose
+// balancing policy goes by it. channel stands for the client that the call is made
+// through (gRFC A42, io.grpc.channel_id); 0 is none. ok is false when no rule applies to the
+// call. setCookie, unless empty, is a Set-Cookie header to add to the response.
+//
+// The hash is XXH64 with seed 0. The hashes of several rules are combined as Envoy
+// does (hash_policy.cc): the former rotated left by one bit, xor the next. A rule that
+// is terminal ends it once there is a hash.
+func (r *Route) Hash(req *Request, channel uint64) (hash uint64, ok bool, setCookie string) {
+	for i := range r.hash {
+		rule := &r.hash[i]
+		if h, applies := rule.hash(req, channel, &setCookie); applies {
+			hash = bits.RotateLeft64(hash, 1) ^ h
+			ok = true
+		}
+		if ok && rule.terminal {
+			break
+		}
+	}
+	return hash, ok, setCookie
+}
+
+func (h *hashRule) hash(r *Request, channel uint64, setCookie *string) (hash uint64, ok bool) {
+	switch h.source {
+	case hashHeader:
+		return h.hashHeader(r)
+	case hashChannel:
+		return channel, channel != 0
+	case hashQuery:
+		if !r.GRPC { // gRFC A42
+			v, ok := queryValue(r.RawQuery, h.name)
+			return xxhash.Sum64String(v), ok
+		}
+	case hashCookie:
+		if !r.GRPC { // gRFC A42
+			v, _ := cookieValue(r, h.name)
+			if v == "" && h.generate {
+				v = strconv.FormatUint(rand.Uint64(), 16)
+				*setCookie = h.name + `="` + v + `"` + h.attributes
+			}
+			return xxhash.Sum64String(v), v != ""
+		}
+	}
+	return 0, false
+}
+
+// hashHeader hashes a header. Of several values gRPC hashes them all, joined as for
+// matching. Envoy hashes each with the hash of the one before as its seed, after
+// sorting.
+func (h *hashRule) hashHeader(r *Request) (hash uint64, ok bool) {
+	if !r.GRPC && h.header.source == sourceHeader && r.Headers != nil {
+		if values := r.Headers.Values(h.header.name); len(values) > 1 {
+			return h.hashValues(values), true
+		}
+	}
+	v, ok := h.header.get(r)
+	if ok && h.rewrite != nil {
+		v = h.rewrite.ReplaceAllString(v, h.substitution)
+	}
+	return xxhash.Sum64String(v), ok
+}
+
+func (h *hashRule) hashValues(values []string) (hash uint64) {
+	values = slices.Clone(values)
+	if h.rewrite != nil {
+		for i, v := range values {
+			values[i] = h.rewrite.ReplaceAllString(v, h.substitution)
+		}
+	}
+	slices.Sort(values)
+	for _, v := range values {
+		d := xxhash.NewWithSeed(hash)
+		_, _ = d.WriteString(v)
+		hash = d.Sum64()
+	}
+	return hash
+}
+
+// channelIDKey is the filter state that stands for a gRPC channel (gRFC A42).
+const channelIDKey = "io.grpc.channel_id"
+
+// hashPolicies compiles a route's hash policy. What cannot be known on a client is
+// said, and hashes no call (gRFC A42).
+func (p *path) hashPolicies(list []*routev3.RouteAction_HashPolicy) ([]hashRule, error) {
+	var rules []hashRule
+	for i, m := range list {
+		q := p.at("hash_policy", i)
+		rule := hashRule{terminal: m.GetTerminal()}
+		switch s := m.GetPolicySpecifier().(type) {
+		case *routev3.RouteAction_HashPolicy_Header_:
+			if err := q.to("header").hashHeader(s.Header, &rule); err != nil {
+				return nil, err
+			}
+		case *routev3.RouteAction_HashPolicy_Cookie_:
+			if err := q.to("cookie").hashCookie(s.Cookie, &rule); err != nil {
+				return nil, err
+			}
+		case *routev3.RouteAction_HashPolicy_QueryParameter_:
+			rule.source, rule.name = hashQuery, s.QueryParameter.GetName()
+			if rule.name == "" {
+				return nil, q.to("query_parameter").to("name").errorf("must not be empty")
+			}
+		case *routev3.RouteAction_HashPolicy_FilterState_:
+			if s.FilterState.GetKey() != channelIDKey {
+				q.to("filter_state").warn()
+				continue
+			}
+			rule.source = hashChannel
+		case *routev3.RouteAction_HashPolicy_ConnectionProperties_:
+			if s.ConnectionProperties.GetSourceIp() {
+				q.to("connection_properties").warn()
+			}
+			continue
+		default:
+			q.warn() // of the future (gRFC A42)
+			continue
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
+}
+
+func (p *path) hashHeader(m *routev3.RouteAction_HashPolicy_Header, to *hashRule) error {
+	if m.GetHeaderName() == "" {
+		return p.to("header_name").errorf("must not be empty")
+	}
+	to.source, to.header = hashHeader, newHeaderRef(m.GetHeaderName())
+	rewrite := m.GetRegexRewrite()
+	if rewrite == nil {
+		return nil
+	}
+	p = p.to("regex_rewrite")
+	expr := rewrite.GetPattern().GetRegex()
+	if err := p.to("pattern").regexSize(expr); err != nil {
+		return err
+	}
+	var err error
+	if to.rewrite, err = regexp.Compile(expr); err != nil {
+		return p.to("pattern").to("regex").errorf("%w", err)
+	}
+	to.substitution, err = hashSubstitution(rewrite, to.rewrite.NumSubexp())
+	if err != nil {
+		return p.to("substitution").errorf("%w", err)
+	}
+	return nil
+}
+
+// hashSubstitution turns a substitution, in which \1 is the first group and \0 all
+// that matched, to what package regexp expects.
+func hashSubstitution(m *matcherv3.RegexMatchAndSubstitute, groups int) (string, error) {
+	var b strings.Builder
+	s := m.GetSubstitution()
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '$':
+			b.WriteString("$$")
+		case c != '\\':
+			b.WriteByte(c)
+		case i+1 < len(s) && s[i+1] == '\\':
+			i++
+			b.WriteByte('\\')
+		case i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9':
+			i++
+			if group := int(s[i] - '0'); group > groups {
+				return "", fmt.Errorf("\\%d: the pattern has %d groups", group, groups)
+			}
+			b.WriteString("${" + s[i:i+1] + "}")
+		default:
+			return "", fmt.Errorf("a backslash at %d is followed neither by a digit nor by a backslash", i)
+		}
+	}
+	return b.String(), nil
+}
+
+func (p *path) hashCookie(m *routev3.RouteAction_HashPolicy_Cookie, to *hashRule) error {
+	to.source, to.name = hashCookie, m.GetName()
+	if !httpguts.ValidHeaderFieldName(m.GetName()) {
+		return p.to("name").errorf("%q is not the name of a cookie", m.GetName())
+	}
+	ttl, err := p.duration("ttl", m.GetTtl())
+	if err != nil {
+		return err
+	}
+	to.generate = ttl.set
+	var b strings.Builder // as Envoy's makeSetCookieValue
+	if seconds := int64(math.Floor(ttl.d.Seconds())); seconds > 0 {
+		b.WriteString("; Max-Age=" + strconv.FormatInt(seconds, 10))
+	}
+	if m.GetPath() != "" {
+		b.WriteString("; Path=" + m.GetPath())
+	}
+	for _, a := range m.GetAttributes() {
+		b.WriteString("; " + a.GetName())
+		if a.GetValue() != "" {
+			b.WriteString("=" + a.GetValue())
+		}
+	}
+	b.WriteString("; HttpOnly")
+	to.attributes = b.String()
+	if !httpguts.ValidHeaderFieldValue(to.attributes) {
+		return p.errorf("path or attributes have characters that a header cannot have")
+	}
+	return nil
+}
