@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -224,6 +226,8 @@ func TestHeaderLevels(t *testing.T) {
 			{header: {key: x-absent, value: "1"}, append_action: OVERWRITE_IF_EXISTS},
 			{header: {key: x-swap-a, value: "%%REQ(x-swap-b)%%"}, append_action: OVERWRITE_IF_EXISTS_OR_ADD},
 			{header: {key: x-swap-b, value: "%%REQ(x-swap-a)%%"}, append_action: OVERWRITE_IF_EXISTS_OR_ADD},
+			{header: {key: x-late, value: last}},
+			{header: {key: x-late, value: first}, append_action: OVERWRITE_IF_EXISTS_OR_ADD},
 			{header: {key: x-empty}, keep_empty_value: true},
 			{header: {key: x-unsaid}},
 			{header: {key: x-unknown, value: "%%DOWNSTREAM_REMOTE_ADDRESS%%"}},
@@ -238,7 +242,7 @@ func TestHeaderLevels(t *testing.T) {
 					{header: {key: x-gone, value: "1"}}],
 				response_headers_to_remove: [x-b]}]}}}]}]}`
 	sent := values{"x-user": {"ann"}, "x-swap-a": {"a"}, "x-swap-b": {"b"}}
-	common := values{"x-user": {"eve"}, "x-swap-a": {"b"}, "x-swap-b": {"a"}, "x-empty": {""}, "x-raw": {"raw"}}
+	common := values{"x-user": {"eve"}, "x-swap-a": {"b"}, "x-swap-b": {"a"}, "x-late": {"first", "last"}, "x-empty": {""}, "x-raw": {"raw"}}
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		b := echoBackend(t, p)
 		for order, want := range map[string]values{
@@ -272,7 +276,11 @@ func TestHTTPHostRewrites(t *testing.T) {
 	} {
 		config := `{name: r, virtual_hosts: [{name: h, domains: ["*"], routes: [{match: {prefix: ""}, route: {timeout: 0s, cluster: backend, append_x_forwarded_host: true, ` + action + `}}]}]}`
 		m := meshtest.New(t, mesh.WithPolicy(rawRoutes(p, b, config)))
-		got, err := echo(t, m, p, "orders", "/shop/a%2Fb?q=1", values{"x-host": {"from-header"}, "x-forwarded-host": {"before"}})
+		got, err := echo(t, m, p, "orders", "/shop/a%2Fb?q=1", values{"x-host": {"from-header"}, "x-forwarded-host": {"orders"}})
+		if values := got.Header["x-forwarded-host"]; err != nil || len(values) != 1 {
+			t.Errorf("x-forwarded-host is %v, %v", values, err)
+		}
+		got, err = echo(t, m, p, "orders", "/shop/a%2Fb?q=1", values{"x-host": {"from-header"}, "x-forwarded-host": {"before"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -457,5 +465,65 @@ func TestRedirects(t *testing.T) {
 	_, err := invoke(context.Background(), dial(t, m, "host-0"), request{})
 	if status.Code(err) != codes.Unavailable || !errors.Is(err, mesh.ErrNoRoute) || !strings.Contains(err.Error(), "redirect") {
 		t.Errorf("gRPC gets %v", err)
+	}
+}
+
+// TestUserAgentRemoved: what policy removes, net/http does not put back.
+func TestUserAgentRemoved(t *testing.T) {
+	b := meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header["User-Agent"])
+	}))
+	m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n"+protocols[1].service("orders", b)+
+		"routes:\n  orders: [{to: orders, headers: {request: {remove: [user-agent]}}}]\n")))
+	if got, err := protocols[1].client(t, m, "orders")(within(t, long), request{}); err != nil || got != "[]" {
+		t.Errorf("the user agent is %s, %v", got, err)
+	}
+}
+
+// TestReroutedByWhatWasSent has a call wait for a connection while its cluster goes
+// away. It is routed anew, by the header that the application sent and the route that
+// it had has removed.
+func TestReroutedByWhatWasSent(t *testing.T) {
+	hole, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	met := make(chan net.Conn, 100)
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			c, err := hole.Accept()
+			if err != nil {
+				return
+			}
+			met <- c
+		}
+	})
+	t.Cleanup(func() {
+		_ = hole.Close()
+		accepting.Wait()
+		close(met)
+		for c := range met {
+			_ = c.Close()
+		}
+	})
+	p := protocols[0]
+	services := "services:\n" + p.service("right", p.backend(t, "right")) + p.service("wrong", p.backend(t, "wrong"))
+	route := func(to string) string {
+		return "routes:\n  orders: [{match: {headers: {x-canary: {exact: '1'}}}, to: " + to + ", headers: {request: {remove: [x-canary]}}}, {to: wrong}]\n"
+	}
+	cp := meshtest.NewControlPlane(t)
+	cp.Apply(services + "  hole: {protocol: grpc, endpoints: ['" + hole.Addr().String() + "']}\n" + route("hole"))
+	call := p.client(t, cp.Mesh(), "orders")
+	answered := make(chan string)
+	go func() {
+		got, err := call(within(t, long), request{header: map[string]string{"x-canary": "1"}})
+		answered <- fmt.Sprint(got, err)
+	}()
+	c := <-met // the call has been routed
+	defer c.Close()
+	cp.Apply(services + route("right"))
+	if got := <-answered; got != "right<nil>" {
+		t.Errorf("the call was answered by %s", got)
 	}
 }
