@@ -22,6 +22,8 @@ type rpc struct {
 	call   call.Call
 	cancel context.CancelFunc // of the deadline that policy set; nil for none
 	refuse error              // why the last pick found nothing
+
+	changed *changedRPC // nil if policy changes nothing of the request
 }
 
 func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
@@ -64,7 +66,10 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	err := invoke(r, method, req, reply, cc, opts...)
+	err := invoke(r, r.change(method), req, reply, cc, opts...)
+	if r.call.Change().ChangesResponse() {
+		r.changeHeaders(opts)
+	}
 	r.end(err)
 	return r.explain(err)
 }
@@ -77,10 +82,18 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	}
 	// The stream may live long after this returned; grpc tells of its end, and of
 	// one that never began.
+	changed := r.call.Change().ChangesResponse()
+	if changed {
+		asked := opts
+		opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { r.changeHeaders(asked) }))
+	}
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(r.end))
-	s, err := open(r, desc, cc, method, opts...)
+	s, err := open(r, desc, cc, r.change(method), opts...)
 	if err != nil {
 		return nil, r.explain(err)
+	}
+	if changed {
+		return &changedStream{ClientStream: s, rpc: r}, nil
 	}
 	return s, nil
 }
@@ -103,6 +116,9 @@ func (r *rpc) Value(key any) any {
 
 // Values returns the call's metadata of a name, for header matchers.
 func (r *rpc) Values(n *resolver.HeaderName) []string {
+	if r.changed != nil {
+		return metadata.ValueFromOutgoingContext(r.changed.before, n.Lower)
+	}
 	return metadata.ValueFromOutgoingContext(r.Context, n.Lower)
 }
 

@@ -17,7 +17,7 @@ func (m *Mesh) HTTPClient() *http.Client {
 // Transport returns a RoundTripper whose requests go by the mesh's policy. The host
 // of a request's URL, with its port if it has one, is the target:
 // http://orders:8080/ is "orders:8080". The request is left alone: its Host, headers and
-// resp.Request stay the caller's.
+// resp.Request stay the caller's. Where policy changes them, a copy is sent.
 //
 // Connections are made by clones of base, one for each endpoint, which keep base's
 // dialer, timeouts and pool sizes. A nil base means http.DefaultTransport. base's

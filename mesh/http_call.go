@@ -31,6 +31,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	if a := x.call.Answer(); a != nil {
+		return x.answer(req, a), nil
+	}
 	resp, err := x.send(t, req)
 	if err != nil {
 		x.end(balancer.Outcome{Err: err})
@@ -48,6 +51,11 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		ctx, x.cancel = context.WithTimeout(req.Context(), d)
 		out = req.WithContext(ctx)
 	}
+	out, err := x.change(out)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
 	if needsGuard(out) {
 		out = guard(out)
 	}
@@ -62,6 +70,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 			return nil, x.call.Refused(err)
 		}
 		x.conn = link.Conn().(*endpointConn)
+		out = x.rehost(out, link.Endpoint())
 		resp, err := x.conn.RoundTrip(out)
 		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
 			commit(out)
@@ -116,6 +125,7 @@ func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical]
 // finish arranges for the end of a response to be noticed.
 func (x *exchange) finish(req *http.Request, resp *http.Response) *http.Response {
 	resp.Request = req // not the copy that was sent
+	x.changeResponse(x.call.Change(), req, resp)
 	if x.call.SetCookie != "" {
 		resp.Header.Add("Set-Cookie", x.call.SetCookie)
 	}

@@ -55,7 +55,7 @@ type embedded struct {
 func embed(o *options, p *policy.Policy) (*embedded, error) {
 	e := &embedded{
 		log:    o.logger,
-		static: resolver.NewStatic(resolver.Types(resolver.TypesConfig{Warnings: resolver.NewWarnings(o.logger)})),
+		static: resolver.NewStatic(resolver.Types(resolver.TypesConfig{Warnings: resolver.NewWarnings(o.logger), Trusted: true})),
 		stop:   func() {},
 	}
 	return e, e.set(p)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +117,11 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		return nil, err
 	}
 	c := config.Client()
-	c.Types = resolver.Types(resolver.TypesConfig{Warnings: resolver.NewWarnings(o.logger), Providers: providers})
+	c.Types = resolver.Types(resolver.TypesConfig{
+		Warnings:  resolver.NewWarnings(o.logger),
+		Providers: providers,
+		Trusted:   trusted(&c),
+	})
 	c.Transport = grpctransport.Builder{Logger: o.logger}
 	c.Logger = o.logger
 	client, err := xds.New(c)
@@ -139,6 +144,16 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 			_ = providers.Close()
 		},
 	}, nil
+}
+
+// trusted reports whether every control plane may rewrite the authority of gRPC calls
+// (gRFC A81): which of them a resource comes from, its decoder is not told.
+func trusted(c *xds.Config) bool {
+	all := slices.Clone(c.Servers)
+	for _, a := range c.Authorities {
+		all = append(all, a.Servers...)
+	}
+	return !slices.ContainsFunc(all, func(s xds.ServerConfig) bool { return !s.Trusted })
 }
 
 // troubles says what is wrong with the control planes, for a call that waits for one.

@@ -45,6 +45,29 @@
 // service. A target may name such a route configuration directly; the virtual host
 // is found by the authority, as a sidecar would. See [TargetName].
 //
+// # What changes a call
+//
+// A [Route] sends a call to a cluster, with a [Change] beside it if policy changes
+// headers, path or host, or gives the [Answer] itself. The headers that each level of
+// a route configuration changes are one flat list per cluster, in order, made when the
+// resource is decoded. Where gRPC differs:
+//
+//   - Headers that are gRPC's own (grpc-*, content-type, te, user-agent) and binary
+//     ones (-bin) are left alone. The header of a response is changed, its trailer is not.
+//   - The path is rewritten, which stock gRPC clients do not do (gRFC A28). The
+//     authority is rewritten by host_rewrite_literal and auto_host_rewrite only, and only
+//     if the control plane is trusted (gRFCs A81, A111); a policy that the program has in
+//     itself is. The other rewrites of hosts are not for gRPC.
+//   - A direct response is a status; a redirect fails the call.
+//
+// A header's value may ask for what a client in the process can tell: %REQ(x)%,
+// %PROTOCOL%, %ROUTE_NAME%, %VIRTUAL_HOST_NAME%, %UPSTREAM_CLUSTER%, and in responses
+// %RESP(x)% and %RESPONSE_CODE%; there %REQ(x)% is what the application sent. A header
+// with any other command is left as it is, with a warning, which is what Envoy does
+// where there is no downstream connection to tell about; a path or host with one fails
+// the route. x-envoy-original-path and, for HTTP, x-envoy-original-host keep what was
+// rewritten.
+//
 // # What is not acted on
 //
 // Fields that are set and not acted on are [Warnings], unless leaving them out could

@@ -61,6 +61,9 @@ func FuzzTable(f *testing.F) {
 			f.Add(r.Raw, "echo.mesh.local:8080", "/proto.Echo/x?q=1", "x-canary", "1", true)
 		}
 	}
+	for _, route := range changingRoutes {
+		f.Add(marshal(parse(f, &routev3.RouteConfiguration{}, routeJSON(route))), "a:80", "/a/b?c", "x", "y", false)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte, authority, target, header, value string, grpc bool) {
 		var rc routev3.RouteConfiguration
 		if proto.Unmarshal(raw, &rc) != nil || rc.GetName() == "" {
@@ -70,14 +73,26 @@ func FuzzTable(f *testing.F) {
 			return
 		}
 		path, query, _ := strings.Cut(target, "?")
-		route, err := routesTable(t, &rc).Route(&resolver.Request{
-			Authority: authority, Path: path, RawQuery: query, GRPC: grpc, Headers: headers{strings.ToLower(header): {value}},
-		})
+		sent := headers{strings.ToLower(header): {value}}
+		request := &resolver.Request{Authority: authority, Path: path, RawQuery: query, GRPC: grpc, Headers: sent}
+		route, err := routesTable(t, &rc).Route(request)
 		if err != nil {
 			return
 		}
-		if cluster, err := route.PickCluster(); (cluster == nil) == (err == nil) {
+		if a := route.Answer(); a != nil {
+			a.Location(request, "HTTP/2")
+			a.Change().Response(request, sent, "HTTP/2", a.Status)
+			return
+		}
+		cluster, change, err := route.Pick()
+		if (cluster == nil) == (err == nil) {
 			t.Errorf("cluster %v and error %v", cluster, err)
+		}
+		if change.ChangesRequest(grpc) {
+			change.Request(request, sent, "HTTP/2")
+		}
+		if change.ChangesResponse() {
+			change.Response(request, sent, "HTTP/2", 200)
 		}
 	})
 }

@@ -30,6 +30,8 @@ type Route struct {
 	GRPCTimeout time.Duration
 
 	clusters []*balancer.Cluster
+	changes  []*Change // by cluster; nil for none at all
+	answer   *Answer
 	turns    *weighted.Schedule // nil if there is one cluster
 	hash     []hashRule
 	err      error
@@ -62,12 +64,22 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 	route.clusters = make([]*balancer.Cluster, len(r.clusters))
 	for i, c := range r.clusters {
 		route.clusters[i], weights[i] = cluster(c.name), c.weight
+		if c.change != nil && route.changes == nil {
+			route.changes = make([]*Change, len(r.clusters))
+		}
+		if c.change != nil {
+			route.changes[i] = c.change
+		}
 	}
+	route.answer = r.answer
 	if len(weights) > 1 {
 		route.turns = weighted.New(weights)
 	}
 	return route
 }
+
+// Answer is what the route answers itself, or nil if it has clusters.
+func (r *Route) Answer() *Answer { return r.answer }
 
 // PickCluster returns the cluster for one call: the route's cluster, or one of
 // its weighted clusters in exact proportion over a window. Once per call: the
@@ -76,13 +88,27 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
 func (r *Route) PickCluster() (*balancer.Cluster, error) {
+	c, _, err := r.Pick()
+	return c, err
+}
+
+// Pick is PickCluster and, beside the cluster, what is to be changed of the call; nil
+// for nothing.
+func (r *Route) Pick() (*balancer.Cluster, *Change, error) {
 	if r.err != nil {
-		return nil, r.err
+		return nil, nil, r.err
 	}
-	if r.turns == nil {
-		return r.clusters[0], nil
+	if r.answer != nil {
+		return nil, nil, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
 	}
-	return r.clusters[r.turns.Next()], nil
+	i := 0
+	if r.turns != nil {
+		i = r.turns.Next()
+	}
+	if r.changes == nil {
+		return r.clusters[i], nil, nil
+	}
+	return r.clusters[i], r.changes[i], nil
 }
 
 // String names the route for people.

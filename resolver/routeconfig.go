@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -27,6 +26,7 @@ type virtualHost struct {
 	ordinal int // in the configuration
 	routes  []*routePolicy
 	index   *routeIndex
+	headers headerLevel
 }
 
 // clusters adds the names of the clusters that the virtual host refers to.
@@ -51,11 +51,21 @@ type routePolicy struct {
 
 	timeouts timeouts
 	hash     []hashRule
+
+	// answer is what the route says itself; it then has no clusters.
+	answer  *Answer
+	headers headerLevel
+	path    *pathRewrite
+	host    *hostRewrite
 }
 
 type weightedName struct {
 	name   string
 	weight uint32
+
+	headers headerLevel
+	host    *hostRewrite // in place of the route's
+	change  *Change
 }
 
 // timeouts are a route's limits of time as policy has them.
@@ -88,7 +98,7 @@ func decodeRouteConfig(c TypesConfig, raw []byte) (string, any, error) {
 
 var routeConfigFields = fieldNames("name", "virtual_hosts", "validate_clusters", "max_direct_response_body_size_bytes",
 	"cluster_specifier_plugins", "ignore_port_in_host_matching", "ignore_path_parameters_in_path_matching",
-	"vhost_header", "metadata")
+	"vhost_header", "metadata", "most_specific_header_mutations_wins")
 
 func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error) {
 	if rc.GetVhostHeader() != "" {
@@ -117,7 +127,15 @@ func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error)
 			}
 		}
 	}
-	p.warnUnread(rc, routeConfigFields)
+	headers, err := p.headerLevel(rc, levelConfig)
+	if err != nil {
+		return nil, err
+	}
+	v.changes(headers, rc.GetMostSpecificHeaderMutationsWins())
+	if err := p.answerSizes(rc, v); err != nil {
+		return nil, err
+	}
+	p.warnUnread(rc, routeConfigFields, headerFields)
 	return v, nil
 }
 
@@ -140,7 +158,11 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 		h.routes[i], matches[i] = policy, policy.match
 	}
 	h.index = newRouteIndex(matches)
-	p.warnUnread(vh, virtualHostFields)
+	var err error
+	if h.headers, err = p.headerLevel(vh, levelHost); err != nil {
+		return nil, err
+	}
+	p.warnUnread(vh, virtualHostFields, headerFields)
 	return h, nil
 }
 
@@ -153,7 +175,10 @@ func (p *path) route(r *routev3.Route) (*routePolicy, error) {
 		return nil, err
 	}
 	policy := &routePolicy{name: r.GetName(), match: m}
-	p.warnUnread(r, routeFields)
+	if policy.headers, err = p.headerLevel(r, levelRoute); err != nil {
+		return nil, err
+	}
+	p.warnUnread(r, routeFields, headerFields)
 	// A route whose action cannot be taken still has its place: the calls that match
 	// it must not fall to the routes after it.
 	var action string
@@ -161,9 +186,9 @@ func (p *path) route(r *routev3.Route) (*routePolicy, error) {
 	case *routev3.Route_Route:
 		return policy, p.to("route").routeAction(a.Route, policy)
 	case *routev3.Route_Redirect:
-		action = "redirect"
+		return policy, p.to("redirect").redirect(a.Redirect, policy)
 	case *routev3.Route_DirectResponse:
-		action = "direct_response"
+		return policy, p.to("direct_response").directResponse(a.DirectResponse, policy)
 	case *routev3.Route_FilterAction:
 		action = "filter_action"
 	case *routev3.Route_NonForwardingAction:
@@ -195,10 +220,10 @@ var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_cluste
 	"metadata_match")
 
 // rewriteFields change what is sent. A request that is sent without the change asks
-// the wrong thing of the backend, so that HTTP requests are refused. gRPC clients
-// leave them out (gRFC A28).
+// the wrong thing of the backend, so that one that cannot be made fails the call.
 var rewriteFields = fieldNames("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite",
-	"host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite")
+	"host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite",
+	"append_x_forwarded_host")
 
 func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	if err := p.timeouts(a, &to.timeouts); err != nil {
@@ -209,15 +234,15 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 		return err
 	}
 	p.warnUnread(a, routeActionFields, rewriteFields)
-	if f := firstSet(a, rewriteFields); f != "" {
-		to.refuseHTTP(p.to(f))
+	if err := p.rewrites(a, to); err != nil {
+		return err
 	}
 	switch c := a.GetClusterSpecifier().(type) {
 	case *routev3.RouteAction_Cluster:
 		if c.Cluster == "" {
 			return p.to("cluster").errorf("must not be empty")
 		}
-		to.clusters = []weightedName{{c.Cluster, 1}}
+		to.clusters = []weightedName{{name: c.Cluster, weight: 1}}
 	case *routev3.RouteAction_WeightedClusters:
 		return p.to("weighted_clusters").weightedClusters(c.WeightedClusters, to)
 	case *routev3.RouteAction_ClusterHeader:
@@ -229,12 +254,15 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	case nil:
 		return p.errorf("must say which cluster (cluster, weighted_clusters, ...)")
 	}
+	if to.unsupported != nil {
+		to.clusters = nil
+	}
 	return nil
 }
 
 var (
 	weightedClustersFields = fieldNames("clusters", "total_weight", "runtime_key_prefix")
-	clusterWeightFields    = fieldNames("name", "cluster_header", "weight", "metadata_match")
+	clusterWeightFields    = fieldNames("name", "cluster_header", "weight", "metadata_match", "host_rewrite_literal")
 )
 
 func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) error {
@@ -246,7 +274,15 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) err
 	var total uint64
 	for i, c := range w.GetClusters() {
 		q := p.at("clusters", i)
-		q.warnUnread(c, clusterWeightFields, rewriteFields)
+		q.warnUnread(c, clusterWeightFields, headerFields)
+		one := weightedName{name: c.GetName(), weight: c.GetWeight().GetValue()}
+		var err error
+		if one.headers, err = q.headerLevel(c, levelCluster); err != nil {
+			return err
+		}
+		if one.host, err = q.clusterHost(c); err != nil {
+			return err
+		}
 		total += uint64(c.GetWeight().GetValue())
 		switch {
 		case c.GetName() == "" && c.GetClusterHeader() != "":
@@ -254,10 +290,7 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) err
 		case c.GetName() == "":
 			return q.to("name").errorf("must not be empty")
 		case c.GetWeight().GetValue() > 0:
-			to.clusters = append(to.clusters, weightedName{c.GetName(), c.GetWeight().GetValue()})
-		}
-		if f := firstSet(c, rewriteFields); f != "" {
-			to.refuseHTTP(q.to(f))
+			to.clusters = append(to.clusters, one)
 		}
 	}
 	switch {
@@ -311,19 +344,4 @@ func (p *path) duration(field string, d *durationpb.Duration) (optionalDuration,
 		return optionalDuration{}, p.to(field).errorf("%s is negative", d.AsDuration())
 	}
 	return optionalDuration{d.AsDuration(), true}, nil
-}
-
-// firstSet returns the first, by name, of those fields that is set in m.
-func firstSet(m proto.Message, of fields) string {
-	var set []string
-	r := m.ProtoReflect()
-	for name := range of {
-		if fd := r.Descriptor().Fields().ByName(name); fd != nil && r.Has(fd) {
-			set = append(set, string(name))
-		}
-	}
-	if len(set) == 0 {
-		return ""
-	}
-	return slices.Min(set)
 }

@@ -158,8 +158,11 @@ func TestWeightedClusters(t *testing.T) {
 // fail.
 func TestUnsupportedActions(t *testing.T) {
 	for field, route := range map[string]string{
-		"redirect":                               `"redirect": {}`,
-		"direct_response":                        `"directResponse": {"status": 200}`,
+		"redirect.path_rewrite":                  `"redirect": {"pathRewrite": "/%DOWNSTREAM_LOCAL_PORT%"}`,
+		"direct_response.body":                   `"directResponse": {"status": 200, "body": {"filename": "/etc/passwd"}}`,
+		"direct_response.body_format":            `"directResponse": {"status": 200, "bodyFormat": {}}`,
+		"route.path_rewrite":                     `"route": {"cluster": "c", "pathRewrite": "/%DOWNSTREAM_LOCAL_PORT%"}`,
+		"route.path_rewrite_policy":              `"route": {"cluster": "c", "pathRewritePolicy": {"name": "x"}}`,
 		"filter_action":                          `"filterAction": {}`,
 		"non_forwarding_action":                  `"nonForwardingAction": {}`,
 		"route.cluster_header":                   `"route": {"clusterHeader": "x"}`,
@@ -187,15 +190,11 @@ func TestUnsupportedActions(t *testing.T) {
 	}
 }
 
-// A request that policy would change must not be sent as it is. For gRPC the
-// rewrites are not a part of what its clients do (gRFC A28).
+// A request that policy would change must not be sent as it is. For gRPC this
+// rewrite is not a part of what its clients do (gRFCs A28, A81).
 func TestRewritesFailHTTP(t *testing.T) {
 	for field, json := range map[string]string{
-		"routes[0].route.prefix_rewrite":       `{"match": {"prefix": "/"}, "route": {"cluster": "c", "prefixRewrite": "/b"}}`,
-		"routes[0].route.regex_rewrite":        `{"match": {"prefix": "/"}, "route": {"cluster": "c", "regexRewrite": {}}}`,
-		"routes[0].route.host_rewrite_literal": `{"match": {"prefix": "/"}, "route": {"cluster": "c", "hostRewriteLiteral": "h"}}`,
-		"routes[0].route.auto_host_rewrite":    `{"match": {"prefix": "/"}, "route": {"cluster": "c", "autoHostRewrite": true}}`,
-		"clusters[0].host_rewrite_literal":     `{"match": {"prefix": "/"}, "route": {"weightedClusters": {"clusters": [{"name": "c", "weight": 1, "hostRewriteLiteral": "h"}]}}}`,
+		"routes[0].route.host_rewrite": `{"match": {"prefix": "/"}, "route": {"cluster": "c", "hostRewrite": "%DOWNSTREAM_LOCAL_ADDRESS%"}}`,
 	} {
 		table := routesTable(t, parse(t, &routev3.RouteConfiguration{}, routeJSON(json)))
 		_, err := table.Route(&resolver.Request{Path: "/"})
@@ -213,11 +212,11 @@ func TestRewritesFailHTTP(t *testing.T) {
 func TestRouteWarnings(t *testing.T) {
 	warnings := resolver.NewWarnings(nil)
 	types := resolver.Types(resolver.TypesConfig{Warnings: warnings})
-	rc := parse(t, &routev3.RouteConfiguration{}, `{"name": "r", "validateClusters": true, "requestHeadersToRemove": ["x"], "virtualHosts": [{"domains": ["*"],
+	rc := parse(t, &routev3.RouteConfiguration{}, `{"name": "r", "validateClusters": true, "requestHeadersToRemove": ["x"], "responseHeadersToAdd": [{"header": {"key": "x", "value": "%BYTES_SENT%"}}], "virtualHosts": [{"domains": ["*"],
 		"retryPolicy": {}, "routes": [
 		{"match": {"prefix": "/"}, "route": {"cluster": "c", "hashPolicy": [{}], "priority": "HIGH"}},
-		{"match": {"prefix": "/"}, "route": {"cluster": "c", "hashPolicy": [{}], "prefixRewrite": "/"}},
-		{"match": {"prefix": "/"}, "redirect": {}}]}]}`)
+		{"match": {"prefix": "/"}, "route": {"cluster": "c", "hashPolicy": [{}], "pathRewritePolicy": {"name": "x"}}},
+		{"match": {"prefix": "/"}, "filterAction": {}}]}]}`)
 	for _, name := range []string{"r", "s", "r"} {
 		rc.Name = name
 		raw := append(marshal(rc), 0xfa, 0x3f, 1, 'x') // field 1023, of the future
@@ -228,11 +227,11 @@ func TestRouteWarnings(t *testing.T) {
 	both := []string{"r", "s"}
 	want := []resolver.Warning{
 		{Type: "RouteConfiguration", Field: "(fields unknown to this version)", Resources: both},
-		{Type: "RouteConfiguration", Field: "request_headers_to_remove", Resources: both},
+		{Type: "RouteConfiguration", Field: "response_headers_to_add[].header.value", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].retry_policy", Resources: both},
-		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].redirect", Resources: both, Fails: true},
+		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].filter_action", Resources: both, Fails: true},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.hash_policy[]", Resources: both},
-		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.prefix_rewrite", Resources: both, Fails: true},
+		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.path_rewrite_policy", Resources: both, Fails: true},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.priority", Resources: both},
 	}
 	if diff := cmp.Diff(want, warnings.List()); diff != "" {

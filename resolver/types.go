@@ -29,6 +29,10 @@ type TypesConfig struct {
 	// instance or of the SDS secret. Without the ones that a cluster names, its
 	// connections fail.
 	Providers *security.Providers
+
+	// Trusted says that every server may change what decides on security, such as the
+	// authority of gRPC calls (gRFC A81, server feature trusted_xds_server).
+	Trusted bool
 }
 
 // Types returns the decoders of the resources that tables are made of, for the

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	gbalancer "google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/balancer"
 )
@@ -23,6 +24,9 @@ type Call interface {
 	// chosen before: grpc picks again when a connection is lost under it.
 	// The call reports the outcome itself, when it ends.
 	Pick(*balancer.View) (*balancer.Link, error)
+	// Authority is what the call is to name as its authority at an endpoint. Empty
+	// leaves the channel's.
+	Authority(*balancer.Endpoint) string
 }
 
 // picker is immutable; the views that it holds are not, and answer for themselves.
@@ -53,7 +57,13 @@ func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
 		}
 		return gbalancer.PickResult{}, err
 	}
-	return gbalancer.PickResult{SubConn: link.Conn().(*subConn).sc}, nil
+	result := gbalancer.PickResult{SubConn: link.Conn().(*subConn).sc}
+	if authority := call.Authority(link.Endpoint()); authority != "" {
+		// Not among the call's metadata: grpc takes it for the stream's authority,
+		// unless the application set that itself (gRFC A81).
+		result.Metadata = metadata.Pairs(":authority", authority)
+	}
+	return result, nil
 }
 
 var errNotRouted = errors.New("weft: the call passed no mesh interceptor, so nothing chose its cluster")

@@ -15,7 +15,13 @@ import (
 )
 
 func (c *compiler) route(host string, r *Route) *routev3.Route {
+	route := &routev3.Route{Name: r.Name, Match: routeMatch(r.Match)}
+	headers(route, r.Headers)
+	if r.answer(route) {
+		return route
+	}
 	action := &routev3.RouteAction{}
+	rewrite(action, r.Rewrite)
 	speaksGRPC := false
 	weighted := &routev3.WeightedCluster{}
 	for _, name := range sortedKeys(r.To) {
@@ -33,11 +39,8 @@ func (c *compiler) route(host string, r *Route) *routev3.Route {
 	}
 	c.timeouts(action, r, speaksGRPC)
 	action.HashPolicy = hashPolicies(r.Hash)
-	return &routev3.Route{
-		Name:   r.Name,
-		Match:  routeMatch(r.Match),
-		Action: &routev3.Route_Route{Route: action},
-	}
+	route.Action = &routev3.Route_Route{Route: action}
+	return route
 }
 
 // timeouts sets the bounds of a call. No timeout is said in so many words: silence

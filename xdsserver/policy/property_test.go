@@ -64,6 +64,9 @@ func incoherences(resources *Resources) (list []string) {
 			}
 		case *routev3.RouteConfiguration:
 			for _, route := range m.GetVirtualHosts()[0].GetRoutes() {
+				if route.GetRoute() == nil {
+					continue // it answers itself
+				}
 				names := []string{route.GetRoute().GetCluster()}
 				if weighted := route.GetRoute().GetWeightedClusters(); weighted != nil {
 					names = nil

@@ -2,8 +2,8 @@ package policy
 
 import "time"
 
-// Route sends the calls that it matches to services and subsets
-// (envoy.config.route.v3.Route).
+// Route says what becomes of the calls that it matches: exactly one of to, redirect
+// and respond is given (envoy.config.route.v3.Route).
 type Route struct {
 	// Name is for people: logs, metrics and explanations show it. It may be empty.
 	Name string `policy:"name"`
@@ -16,7 +16,19 @@ type Route struct {
 	// a service (payments), a subset of one (payments/v2), or a raw Cluster
 	// resource. A name that means two of these is an error: say orders/v1 for
 	// the subset, or rename one.
-	To Destinations `policy:"to,required"`
+	To Destinations `policy:"to"`
+
+	// Redirect answers HTTP requests with another URL, for the client to follow.
+	Redirect *Redirect `policy:"redirect"`
+
+	// Respond answers calls without asking a backend.
+	Respond *Respond `policy:"respond"`
+
+	// Rewrite changes the path and the host of calls on their way to the backend.
+	Rewrite *Rewrite `policy:"rewrite"`
+
+	// Headers changes the headers of requests and responses.
+	Headers *Headers `policy:"headers"`
 
 	// Hash says what of a call is hashed, for destinations whose policy is ring_hash
 	// or maglev. The hashes of several entries make one. A call for which no entry

@@ -23,7 +23,8 @@ func (v *validator) route(p path, host string, r *Route) {
 	if r.Match != nil {
 		v.match(p.field("match"), r.Match)
 	}
-	v.to(p.field("to"), host, r.To)
+	v.action(p, host, r)
+	v.headers(p.field("headers"), r.Headers)
 	for i, h := range r.Hash {
 		v.hash(p.field("hash").index(i), h)
 	}

@@ -28,13 +28,14 @@ type Call struct {
 	// Cluster is where the call goes; set by Route.
 	Cluster *balancer.Cluster
 
-	route *resolver.Route
-	hash  hash
-	link  *balancer.Link // of the attempt under way
+	route  *resolver.Route
+	change *resolver.Change // nil for none
+	hash   hash
+	link   *balancer.Link // of the attempt under way
 }
 
-// Begin routes the call. The error is an *[Error], and the call has then ended;
-// else End ends it.
+// Begin routes the call. The error is an *[Error] or a status that policy answers
+// with, and the call has then ended; else End ends it.
 func (c *Call) Begin(ctx context.Context) error {
 	if !c.Target.Gate.enter() {
 		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
@@ -47,7 +48,8 @@ func (c *Call) Begin(ctx context.Context) error {
 }
 
 // Route finds the route and cluster of the call by the target's newest table, and
-// waits for the first one within ctx. The error is an *[Error].
+// waits for the first one within ctx. The error is as Begin's. An HTTP request whose
+// route answers itself gets no cluster but an Answer.
 func (c *Call) Route(ctx context.Context) error {
 	table := c.Target.Table()
 	if table == nil {
@@ -61,7 +63,10 @@ func (c *Call) Route(ctx context.Context) error {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
 	c.route, c.hash = route, hash{}
-	if c.Cluster, err = route.PickCluster(); err != nil {
+	if a := route.Answer(); a != nil {
+		return c.answered(a)
+	}
+	if c.Cluster, c.change, err = route.Pick(); err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
 	return nil
@@ -117,7 +122,7 @@ func (c *Call) Done(o balancer.Outcome) {
 func (c *Call) Refused(err error) error {
 	kind := ErrUnavailable
 	switch {
-	case errors.As(err, new(*Error)): // from Route, under way to a pick
+	case isStatus(err): // from Route, under way to a pick
 		return err
 	case errors.Is(err, xds.ErrNotFound), errors.Is(err, resolver.ErrUnsupported): // the cluster
 		kind = ErrNoRoute
