@@ -29,6 +29,9 @@ func TestNoCallFailsWhilePolicyChanges(t *testing.T) {
 	cp := meshtest.NewControlPlane(t)
 	cp.Apply(next())
 	m := cp.Mesh()
+	if err := m.Ready(within(t, long), "grpc", "http"); err != nil {
+		t.Fatal(err)
+	}
 	requests := []request{{}, {path: "/a/b"}, {path: "/shop.Users/List"}, {header: map[string]string{"x-user": "7"}}}
 	loads := []*load{
 		startLoad(t, 4, grpcClient(t, m, "grpc"), requests...),

@@ -30,6 +30,7 @@ type Mesh struct {
 	gate       call.Gate
 	http       httpTargets
 	transports sync.Map // *http.Transport → *transport
+	ready      sync.Map // resolver.TargetName → *call.Target: those of Ready, which stay
 }
 
 // New makes a mesh. Without an option that names a source of policy, it is the
@@ -80,11 +81,12 @@ var processMesh struct {
 }
 
 // Default returns the process's mesh, made by New without options when it is first
-// asked for. An error is not remembered: the next call tries again.
+// asked for, and again after it was closed. An error is not remembered: the next call
+// tries again.
 func Default() (*Mesh, error) {
 	processMesh.Lock()
 	defer processMesh.Unlock()
-	if processMesh.mesh == nil {
+	if processMesh.mesh == nil || processMesh.mesh.gate.IsShut() {
 		m, err := New()
 		if err != nil {
 			return nil, err
@@ -113,18 +115,18 @@ func HTTPClient() (*http.Client, error) {
 }
 
 // Ready waits until the policy of each target has arrived, endpoints included, so
-// that first calls need not wait for it. The targets are those of Dial or the hosts
-// of URLs. The error says which target is missing, and what its policy says when it
+// that first calls need not wait for it, and keeps it up to date from then on. The
+// targets are those of Dial or the hosts of URLs. The error says which target is missing, and what its policy says when it
 // refuses every call.
 func (m *Mesh) Ready(ctx context.Context, targets ...string) error {
 	var errs []error
 	for _, target := range targets {
-		errs = append(errs, m.ready(ctx, target))
+		errs = append(errs, m.awaitReady(ctx, target))
 	}
 	return errors.Join(errs...)
 }
 
-func (m *Mesh) ready(ctx context.Context, target string) error {
+func (m *Mesh) awaitReady(ctx context.Context, target string) error {
 	name, err := m.names.parse(target)
 	if err != nil {
 		return err
@@ -133,8 +135,14 @@ func (m *Mesh) ready(ctx context.Context, target string) error {
 		return m.errClosed(name.endpoint)
 	}
 	t := m.acquire(name)
-	defer t.Release()
-	return t.Ready(ctx)
+	if err := t.Ready(ctx); err != nil {
+		t.Release()
+		return err
+	}
+	if _, again := m.ready.LoadOrStore(name.resource, t); again {
+		t.Release()
+	}
+	return nil
 }
 
 // Close ends the mesh. New calls fail with [ErrClosed] from now on; Close waits for
