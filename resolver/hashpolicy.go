@@ -1,18 +1,15 @@
 package resolver
 
 import (
-	"fmt"
 	"math"
 	"math/bits"
 	"math/rand/v2"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -22,9 +19,8 @@ type hashRule struct {
 	source   hashSource
 	terminal bool
 
-	header       headerRef // hashHeader
-	rewrite      *regexp.Regexp
-	substitution string // in regexp's syntax
+	header  headerRef // hashHeader
+	rewrite *regexRewrite
 
 	name     string // of a cookie or query parameter
 	generate bool   // hashCookie: give one to a client that has none
@@ -101,7 +97,7 @@ func (h *hashRule) hashHeader(r *Request) (hash uint64, ok bool) {
 	}
 	v, ok := h.header.get(r)
 	if ok && h.rewrite != nil {
-		v = h.rewrite.ReplaceAllString(v, h.substitution)
+		v = h.rewrite.replace(v)
 	}
 	return xxhash.Sum64String(v), ok
 }
@@ -110,7 +106,7 @@ func (h *hashRule) hashValues(values []string) (hash uint64) {
 	values = slices.Clone(values)
 	if h.rewrite != nil {
 		for i, v := range values {
-			values[i] = h.rewrite.ReplaceAllString(v, h.substitution)
+			values[i] = h.rewrite.replace(v)
 		}
 	}
 	slices.Sort(values)
@@ -171,51 +167,12 @@ func (p *path) hashHeader(m *routev3.RouteAction_HashPolicy_Header, to *hashRule
 		return p.to("header_name").errorf("must not be empty")
 	}
 	to.source, to.header = hashHeader, newHeaderRef(m.GetHeaderName())
-	rewrite := m.GetRegexRewrite()
-	if rewrite == nil {
+	if m.GetRegexRewrite() == nil {
 		return nil
 	}
-	p = p.to("regex_rewrite")
-	expr := rewrite.GetPattern().GetRegex()
-	if err := p.to("pattern").regexSize(expr); err != nil {
-		return err
-	}
 	var err error
-	if to.rewrite, err = regexp.Compile(expr); err != nil {
-		return p.to("pattern").to("regex").errorf("%w", err)
-	}
-	to.substitution, err = hashSubstitution(rewrite, to.rewrite.NumSubexp())
-	if err != nil {
-		return p.to("substitution").errorf("%w", err)
-	}
-	return nil
-}
-
-// hashSubstitution turns a substitution, in which \1 is the first group and \0 all
-// that matched, to what package regexp expects.
-func hashSubstitution(m *matcherv3.RegexMatchAndSubstitute, groups int) (string, error) {
-	var b strings.Builder
-	s := m.GetSubstitution()
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '$':
-			b.WriteString("$$")
-		case c != '\\':
-			b.WriteByte(c)
-		case i+1 < len(s) && s[i+1] == '\\':
-			i++
-			b.WriteByte('\\')
-		case i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9':
-			i++
-			if group := int(s[i] - '0'); group > groups {
-				return "", fmt.Errorf("\\%d: the pattern has %d groups", group, groups)
-			}
-			b.WriteString("${" + s[i:i+1] + "}")
-		default:
-			return "", fmt.Errorf("a backslash at %d is followed neither by a digit nor by a backslash", i)
-		}
-	}
-	return b.String(), nil
+	to.rewrite, err = p.to("regex_rewrite").regexRewrite(m.GetRegexRewrite())
+	return err
 }
 
 func (p *path) hashCookie(m *routev3.RouteAction_HashPolicy_Cookie, to *hashRule) error {
