@@ -64,7 +64,7 @@ func TestRouteDoesNotAllocate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := route.PickCluster(); err != nil {
+			if _, _, err := route.Pick(); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {

@@ -117,7 +117,7 @@ func split(t *testing.T, table *resolver.Table, r *resolver.Request) map[string]
 		if err != nil {
 			t.Fatal(err)
 		}
-		cluster, err := route.PickCluster()
+		cluster, _, err := route.Pick()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -264,7 +264,7 @@ func pickEndpoint(t testing.TB, table *resolver.Table) (address string, err erro
 	if err != nil {
 		return "", err
 	}
-	cluster, err := route.PickCluster()
+	cluster, _, err := route.Pick()
 	if err != nil {
 		return "", err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Route is one route of a table: what policy says of the calls that match it
-// (envoy.config.route.v3.Route). It is immutable, but for PickCluster's turns.
+// (envoy.config.route.v3.Route). It is immutable, but for Pick's turns.
 type Route struct {
 	// Name is the route's name in policy; may be empty.
 	Name string
@@ -81,19 +81,13 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 // Answer is what the route answers itself, or nil if it has clusters.
 func (r *Route) Answer() *Answer { return r.answer }
 
-// PickCluster returns the cluster for one call: the route's cluster, or one of
-// its weighted clusters in exact proportion over a window. Once per call: the
-// attempts of a call stay with its cluster (gRFC A31).
+// Pick returns the cluster for one call, the route's cluster or one of its weighted
+// clusters in exact proportion over a window, and what is to be changed of the call,
+// nil for nothing. Once per call: the attempts of a call stay with its cluster (gRFC
+// A31).
 //
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
-func (r *Route) PickCluster() (*balancer.Cluster, error) {
-	c, _, err := r.Pick()
-	return c, err
-}
-
-// Pick is PickCluster and, beside the cluster, what is to be changed of the call; nil
-// for nothing.
 func (r *Route) Pick() (*balancer.Cluster, *Change, error) {
 	if r.err != nil {
 		return nil, nil, r.err

@@ -143,7 +143,7 @@ func TestWeightedClusters(t *testing.T) {
 	}
 	count := map[string]int{}
 	for range 50 {
-		c, err := route.PickCluster()
+		c, _, err := route.Pick()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +178,7 @@ func TestUnsupportedActions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = route.PickCluster()
+			_, _, err = route.Pick()
 			wantError(t, err, `route "odd" of virtual host "h"`, field, "not supported")
 			if !errors.Is(err, resolver.ErrUnsupported) {
 				t.Errorf("%v is not ErrUnsupported", err)
