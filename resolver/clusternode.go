@@ -71,7 +71,7 @@ func (n *clusterNode) watch() {
 // unwatch ends the watches; the cluster stays as it is.
 func (n *clusterNode) unwatch() {
 	n.cds.cancel()
-	n.cds, n.configured, n.clusterGone = nil, false, nil
+	n.cds, n.configured, n.clusterGone, n.missing = nil, false, nil, false
 	delete(n.resolver.gone, n)
 	n.unwatchEndpoints()
 }
@@ -205,6 +205,12 @@ func (n *clusterNode) settleDeletion() {
 	if err == nil {
 		return
 	}
+	if errors.Is(err, xds.ErrNotFound) && n.current != nil && len(n.users) == 0 && n.isSettled() {
+		// It came back into a table that is not published, and is gone again. Calls
+		// that an older table routed still go to what it was.
+		n.missing = true
+		return
+	}
 	if errors.Is(err, xds.ErrNotFound) && n.current != nil && n.leaving() {
 		n.resolver.gone[n] = true
 		return
@@ -231,9 +237,10 @@ func (n *clusterNode) leaving() bool {
 
 // ready reports whether a table that refers to the cluster can be published.
 func (n *clusterNode) ready() bool {
-	if !n.configured || n.eds != nil && !n.assigned {
-		return false
-	}
+	return n.configured && (n.eds == nil || n.assigned) && n.isSettled()
+}
+
+func (n *clusterNode) isSettled() bool {
 	select {
 	case <-n.cluster.Settled():
 		return true

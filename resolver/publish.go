@@ -247,6 +247,9 @@ func (t *Target) publish(table *Table, by published) {
 			s.f(table)
 		}
 	}
+	for _, n := range by.nodes {
+		n.settleDeletion()
+	}
 	for _, n := range old.nodes {
 		n.unused()
 	}
