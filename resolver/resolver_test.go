@@ -463,6 +463,53 @@ func TestUnusedClustersLinger(t *testing.T) {
 	})
 }
 
+// A lingering cluster comes back into a table that waits for another, and is gone
+// again by then. Calls that an older table routed to it still find its endpoints.
+func TestGoneBeforeItIsBack(t *testing.T) {
+	for _, gone := range []string{"Cluster a", "ClusterLoadAssignment a"} {
+		scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+			target := orders(t, s, r)
+			first := target.Table()
+			s.send(simpleRoutes("orders", "b"))
+			settle()
+			s.send(edsCluster("b"))
+			settle()
+			s.send(assignment("b", "192.0.2.2"))
+			settle()
+			wantEndpoint(t, target, "192.0.2.2")
+			older := func(when string) {
+				t.Helper()
+				settle()
+				if got, err := pickEndpoint(t, first); err != nil || got != "192.0.2.1:80" {
+					t.Errorf("%s gone, %s: a call of the first table picked %q, %v", gone, when, got, err)
+				}
+			}
+
+			back := simpleRoutes("orders", "a")
+			back.VirtualHosts[0].Routes = append(back.VirtualHosts[0].Routes, simpleRoutes("orders", "c").VirtualHosts[0].Routes...)
+			s.send(back)
+			older("lingering")
+			if gone != "Cluster a" {
+				s.send(edsCluster("a"))
+				settle()
+			}
+			s.fail(gone, xds.ErrNotFound)
+			older("wanted again")
+			wantEndpoint(t, target, "192.0.2.2")
+
+			// In a table that is published, it is gone.
+			s.send(edsCluster("c"))
+			settle()
+			s.send(assignment("c", "192.0.2.3"))
+			time.Sleep(16 * time.Second)
+			if v := target.Table().Version(); v != 3 {
+				t.Fatalf("table %d, want 3", v)
+			}
+			wantPickError(t, target, "does not exist")
+		})
+	}
+}
+
 // Handles on one name are one target, which ends with the last of them.
 func TestHandles(t *testing.T) {
 	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
