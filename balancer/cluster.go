@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 )
 
 // Cluster is a named set of endpoints with one policy. It outlives the tables that
@@ -17,6 +18,7 @@ type Cluster struct {
 
 	settled chan struct{}
 	running sync.WaitGroup // look-ups
+	stale   atomic.Bool    // someone is about to reassess the endpoints
 
 	mu         sync.Mutex
 	config     *Config
@@ -30,6 +32,8 @@ type Cluster struct {
 	views      map[*View]struct{}
 	warned     string
 	isSettled  bool
+	grpc       bool      // gRPC has had a view
+	detector   *detector // nil without outlier detection
 	closed     bool
 }
 
@@ -142,6 +146,7 @@ func (c *Cluster) Close() {
 	c.mu.Lock()
 	c.closed = true
 	c.lookups.stop()
+	c.detector.stop()
 	views := c.views
 	c.views = nil
 	c.mu.Unlock()
@@ -162,6 +167,9 @@ func (c *Cluster) publish() {
 	}
 	c.snapshot = s
 	c.sweep()
+	if c.detect() {
+		c.snapshot = c.snapshot.reassessed()
+	}
 	for v := range c.views {
 		v.wake(c.snapshot)
 	}
@@ -235,6 +243,7 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	first.endpoint = one
 	l := *s
 	l.members = []member{first}
+	l.classes = classesOf(l.members)
 	l.localities, l.priorities = nil, nil
 	l.hashTables = new(hashTables)
 	l.add(locality{0, 1, s.localities[0].weight}, s.priorities[0].level)
@@ -262,6 +271,7 @@ func (c *Cluster) View(k Connector, o ViewOptions) *View {
 	v := newView(c, k, o)
 	c.mu.Lock()
 	v.newest = c.snapshot
+	c.grpc = c.grpc || o.GRPC
 	if c.closed {
 		v.closed = true
 	} else {

@@ -111,7 +111,7 @@ func (r *round) collect(g *group, l *locality, usable func(*Link) bool) []*Link 
 	r.View.weights = r.View.weights[:0]
 	for k := l.from; k < l.to; k++ {
 		m, link := r.built.members[k], r.links[k]
-		if link == nil || m.health.class()&g.of == 0 || usable != nil && !usable(link) {
+		if link == nil || r.built.classes[k]&g.of == 0 || usable != nil && !usable(link) {
 			continue
 		}
 		links = append(links, link)
@@ -154,7 +154,7 @@ func (r *round) why() (State, error) {
 		for k := g.priority.from; k < g.priority.to; k++ {
 			l := r.links[k]
 			switch {
-			case r.built.members[k].health.class()&g.of == 0:
+			case r.built.classes[k]&g.of == 0:
 			case !r.wants(g):
 				spare = spare || l == nil || State(l.state.Load()) != TransientFailure
 			case l == nil:

@@ -53,6 +53,9 @@ type Config struct {
 	// Protocol is what an HTTP client speaks to the endpoints. gRPC always speaks HTTP/2.
 	Protocol Protocol
 
+	// OutlierDetection takes endpoints out for what became of calls. Nil takes out none.
+	OutlierDetection *OutlierDetection
+
 	// Sockets are tried in order against an endpoint's socket labels; the first
 	// match says how to secure the connection (envoy transport_socket_matches,
 	// then transport_socket as an entry that matches everything). None matching

@@ -12,7 +12,9 @@ type Endpoint struct {
 	protocol Protocol
 	facts    atomic.Pointer[facts]
 
-	active atomic.Int64
+	active    atomic.Int64
+	condition atomic.Uint32
+	monitor   atomic.Pointer[monitor] // nil without outlier detection
 
 	generation uint64 // of the newest snapshot that has it; guarded by cluster.mu
 }

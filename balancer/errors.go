@@ -17,6 +17,9 @@ var (
 	// ErrExcluded: all endpoints that could be picked are in PickInfo.Exclude.
 	ErrExcluded = errors.New("every endpoint has been tried")
 
+	// ErrUnsent is the Outcome.Err of a Pick that nothing was sent over.
+	ErrUnsent = errors.New("nothing was sent")
+
 	// ErrDropped: policy has this call refused (EDS drop_overloads). The error is
 	// a *DropError.
 	ErrDropped = errors.New("dropped by policy")

@@ -82,7 +82,7 @@ func (r *round) appendHashHosts(hosts []hashHost, g *group, from, to int, share 
 	first := len(hosts)
 	var total uint64
 	for k := from; k < to; k++ {
-		if m := &r.built.members[k]; m.health.class()&g.of != 0 {
+		if m := &r.built.members[k]; r.built.classes[k]&g.of != 0 {
 			total += uint64(m.weight)
 			hosts = append(hosts, hashHost{r.hashKey(m.endpoint), uint32(k), float64(m.weight)})
 		}

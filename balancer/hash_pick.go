@@ -64,7 +64,7 @@ func (r *round) hashedGroup(g *group, hopeful func(*Link) bool) *hashTable {
 	r.buckets(g, func(l *locality, _ *tally) {
 		for k := l.from; k < l.to && !found; k++ {
 			link := r.links[k]
-			found = link != nil && r.built.members[k].health.class()&g.of != 0 && hopeful(link)
+			found = link != nil && r.built.classes[k]&g.of != 0 && hopeful(link)
 		}
 	})
 	if !found {

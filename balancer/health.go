@@ -1,6 +1,6 @@
 package balancer
 
-// classes is a set of kinds of endpoints, by what their source says of their health.
+// classes is a set of kinds of endpoints, by what is known of their health.
 type classes uint8
 
 const (
@@ -8,6 +8,7 @@ const (
 	classDegraded
 	classUnhealthy
 	classDraining
+	classUncounted // unhealthy, and left out where shares are counted
 )
 
 // class returns the kind of an endpoint. A status that is not known counts as
@@ -26,7 +27,7 @@ func (h Health) class() classes {
 
 // tally counts endpoints.
 type tally struct {
-	total int // of every class
+	total int // of every class but classUncounted
 	// How many are healthy and degraded, and how many of these can be reached as
 	// far as is known.
 	healthy, degraded                   int

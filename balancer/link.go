@@ -35,8 +35,10 @@ type Link struct {
 
 // Outcome is what became of an attempt that was sent over a Link.
 type Outcome struct {
-	// Err is why no answer came: the connection failed, a deadline passed, the
-	// caller gave up. Nil when an answer came, whatever it said.
+	// Err is why no answer came: the connection failed, a deadline passed
+	// (context.DeadlineExceeded), the caller gave up (context.Canceled), nothing was sent
+	// (ErrUnsent). Nil when an answer came, whatever it said. Nothing is learned of an
+	// endpoint from the latter two.
 	Err error
 	// Code is what the answer said: the gRPC status code for gRPC, the status code
 	// for HTTP. Meaningless if Err is set.
@@ -68,6 +70,9 @@ func (l *Link) Err() error {
 // after the endpoint has gone and the view was closed.
 func (l *Link) Done(o Outcome) {
 	l.endpoint.active.Add(-1)
+	if m := l.endpoint.monitor.Load(); m != nil {
+		m.learn(o, l.view.options.GRPC)
+	}
 }
 
 func newLink(v *View, e *Endpoint) *Link {

@@ -62,7 +62,7 @@ func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
 			for k := range n {
 				at := g.priority.from + (start+k)%n
 				l := p.links[at]
-				if l == nil || p.snapshot.members[at].health.class()&g.of == 0 {
+				if l == nil || p.snapshot.classes[at]&g.of == 0 {
 					continue
 				}
 				if (failed || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {

@@ -29,6 +29,10 @@ type round struct {
 
 // adopt takes over a new snapshot, with the links to endpoints that are still there.
 func (r *round) adopt(s *snapshot) {
+	if r.built.sameMembers(s) {
+		r.built = s
+		return
+	}
 	r.generation++
 	links := make([]*Link, len(s.members))
 	kept := 0
@@ -65,7 +69,7 @@ func (r *round) survey() {
 				continue
 			}
 			for k := l.from; k < l.to; k++ {
-				r.count(t, s.members[k].health, r.links[k])
+				r.count(t, s.classes[k], r.links[k])
 			}
 			if pickFirst && r.weighted(&p) {
 				t.asOne()
@@ -83,8 +87,10 @@ func (r *round) survey() {
 // count adds one endpoint to t. Whether it can be reached is decided by its link:
 // one that does not exist yet is given the benefit of the doubt, as is, for a while,
 // one that is still connecting.
-func (r *round) count(t *tally, h Health, l *Link) {
-	class := h.class()
+func (r *round) count(t *tally, class classes, l *Link) {
+	if class == classUncounted {
+		return
+	}
 	t.total++
 	if class == classDraining {
 		t.draining++
@@ -154,8 +160,8 @@ func (r *round) group(tallies []tally, loads []load) {
 	for i, l := range loads {
 		g := group{&s.priorities[i], classHealthy, l.healthy}
 		if l.panics {
-			g.of = classHealthy | classDegraded | classUnhealthy
-			if tallies[i].draining == tallies[i].total {
+			g.of = classHealthy | classDegraded | classUnhealthy | classUncounted
+			if tallies[i].total > 0 && tallies[i].draining == tallies[i].total {
 				g.of = classDraining
 			}
 			g.load += l.degraded
@@ -204,7 +210,7 @@ func (r *round) makeLinks() {
 				continue
 			}
 			for k := l.from; k < l.to; k++ {
-				used[k] = used[k] || s.members[k].health.class()&g.of != 0
+				used[k] = used[k] || s.classes[k]&g.of != 0
 			}
 		}
 	}
@@ -259,7 +265,7 @@ func (r *round) connect() {
 		}
 		r.buckets(g, func(b *locality, _ *tally) {
 			for k := b.from; k < b.to; k++ {
-				if l := r.links[k]; l != nil && r.built.members[k].health.class()&g.of != 0 {
+				if l := r.links[k]; l != nil && r.built.classes[k]&g.of != 0 {
 					l.connect(r.now)
 				}
 			}

@@ -15,6 +15,7 @@ type snapshot struct {
 	// members lists the endpoints by priority and, within it, by locality. The same
 	// endpoint is never in it twice.
 	members    []member
+	classes    []classes // of the members, when the snapshot was made
 	localities []locality
 	priorities []priority
 
@@ -90,6 +91,7 @@ func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, dupli
 			s.add(locality{from, len(s.members), l.Weight}, l.Priority)
 		}
 	}
+	s.classes = classesOf(s.members)
 	return s, duplicates, outOfRange
 }
 

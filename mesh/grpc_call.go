@@ -54,10 +54,22 @@ func (r *rpc) begin(ctx context.Context) error {
 
 // end is called when grpc is finished with the call.
 func (r *rpc) end(err error) {
-	r.call.End(balancer.Outcome{Code: int(status.Code(err))})
+	r.call.End(r.outcome(err))
 	if r.cancel != nil {
 		r.cancel()
 	}
+}
+
+// outcome is what became of the call at its endpoint. grpc ends calls whose context
+// ended with a status of its own.
+func (r *rpc) outcome(err error) balancer.Outcome {
+	code := status.Code(err)
+	if code == codes.Canceled || code == codes.DeadlineExceeded {
+		if ended := r.Context.Err(); ended != nil {
+			return balancer.Outcome{Err: ended}
+		}
+	}
+	return balancer.Outcome{Code: int(code)}
 }
 
 // unary is the innermost interceptor of a channel's unary calls.

@@ -36,7 +36,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := x.send(t, req)
 	if err != nil {
-		x.end(balancer.Outcome{Err: err})
+		x.end(call.Unanswered(req.Context(), err))
 		return nil, err
 	}
 	return x.finish(req, resp), nil
@@ -77,6 +77,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 			return resp, err
 		}
 		failed = err
+		x.call.Done(balancer.Outcome{Err: err})
 		x.tried = append(x.tried, link.Endpoint())
 		if out, err = rewind(out); err != nil {
 			return nil, err
@@ -146,7 +147,7 @@ func (x *exchange) Read(p []byte) (int, error) {
 	n, err := x.ReadCloser.Read(p)
 	if err != nil {
 		o := balancer.Outcome{Code: x.status}
-		if err != io.EOF {
+		if err != io.EOF && !call.GaveUp(err) {
 			o.Err = err
 		}
 		x.end(o)

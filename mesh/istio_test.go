@@ -112,7 +112,6 @@ func TestIstioWarnings(t *testing.T) {
 			"Cluster circuit_breakers",
 			"Cluster filters",
 			"Cluster least_request_lb_config.slow_start_config",
-			"Cluster outlier_detection",
 			"RouteConfiguration virtual_hosts[].include_request_attempt_count",
 			"RouteConfiguration virtual_hosts[].routes[].route.request_mirror_policies",
 			"RouteConfiguration virtual_hosts[].routes[].route.retry_policy",

@@ -91,7 +91,7 @@ func (c *Call) Timeout() time.Duration {
 // An attempt under way is ended first, as one of which nothing was learned. The
 // error is the balancer's; Refused makes it one to return.
 func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
-	c.Done(balancer.Outcome{})
+	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 	if c.route.HasHash() {
 		c.computeHash(v)
 		info.Hash, info.HasHash = c.hash.value, c.hash.has
