@@ -206,6 +206,8 @@ func (c *Cluster) compile() *snapshot {
 		if assignment == nil {
 			assignment = new(Assignment)
 		}
+	case DiscoverOriginalDst:
+		assignment = originalDst
 	case DiscoverStrictDNS, DiscoverLogicalDNS:
 		var err error
 		if assignment, err = c.lookups.assignment(config); err != nil {

@@ -28,6 +28,13 @@ type Config struct {
 	// DNS tunes the DNS kinds.
 	DNS DNS
 
+	// OriginalDst tunes DiscoverOriginalDst, for which it must be set; nil for others.
+	OriginalDst *OriginalDst
+
+	// Clusters are the clusters of DiscoverAggregate by name, the preferred first. What
+	// they are, Compose says.
+	Clusters []string
+
 	// Policy picks an endpoint within a locality.
 	Policy Policy
 
@@ -82,6 +89,12 @@ const (
 	// (Envoy's logical DNS). To gRPC all addresses of the answer are endpoints in
 	// one locality under pick_first, whatever Policy says (gRFC A37).
 	DiscoverLogicalDNS
+	// DiscoverOriginalDst has one endpoint, which is the address that the caller named
+	// (Envoy's ORIGINAL_DST).
+	DiscoverOriginalDst
+	// DiscoverAggregate has no endpoints but those of other clusters
+	// (envoy.extensions.clusters.aggregate.v3.ClusterConfig, gRFCs A37 and A75).
+	DiscoverAggregate
 )
 
 // DNS tunes how a cluster's host names are resolved.

@@ -28,12 +28,13 @@ type facts struct {
 	weight   uint32
 	health   Health
 	labels   map[string]string
+	original *OriginalDst
 }
 
 func (f *facts) equal(o *facts) bool {
 	return f.address == o.address && f.hostname == o.hostname && f.locality == o.locality &&
 		f.priority == o.priority && f.weight == o.weight && f.health == o.health &&
-		sameLabels(f.labels, o.labels)
+		sameLabels(f.labels, o.labels) && f.original == o.original
 }
 
 // Cluster returns the cluster that the endpoint belongs to.

@@ -31,6 +31,15 @@
 // for mTLS, certificate_providers of the bootstrap that go by the names of its
 // secrets: "default" for the process's certificate, "ROOTCA" for the roots.
 //
+// # Hosts that policy does not know
+//
+// An HTTP request to a host that policy does not know fails with [ErrNoRoute], or goes
+// where its URL says, without a proxy, if policy says passthrough: in the policy file,
+// or by an ORIGINAL_DST cluster, such as Istio's for such hosts. A gRPC call that is
+// routed to such a cluster goes to the address that its channel was dialled with, by
+// port 443 if that has none; if policy has calls say their address in a header, one
+// that does is refused.
+//
 // # What a call sees when things change
 //
 // Policy is swapped whole, and only when the endpoints it needs have arrived. An

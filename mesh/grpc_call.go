@@ -149,6 +149,9 @@ func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
 		// As a status, it ends also a call that would wait for a better time.
 		err = r.call.Refused(err)
 	}
+	if err == nil {
+		err = r.readdressed(link.Endpoint())
+	}
 	r.refuse = err
 	return link, err
 }

@@ -70,7 +70,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 			return nil, x.call.Refused(err)
 		}
 		x.conn = link.Conn().(*endpointConn)
-		out = x.rehost(out, link.Endpoint())
+		out = x.readdress(x.rehost(out, link.Endpoint()), link.Endpoint())
 		resp, err := x.conn.RoundTrip(out)
 		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
 			commit(out)

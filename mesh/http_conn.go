@@ -25,7 +25,7 @@ func (t *transport) openView(c *balancer.Cluster) *balancer.View {
 		}
 		return true
 	})
-	v := c.View(connector{transport: t, cluster: c}, balancer.ViewOptions{OnDemand: true})
+	v := c.View(connector{transport: t}, balancer.ViewOptions{OnDemand: true})
 	t.views.Store(c, v)
 	return v
 }
@@ -33,13 +33,12 @@ func (t *transport) openView(c *balancer.Cluster) *balancer.View {
 // connector makes a connection pool for each endpoint of a cluster.
 type connector struct {
 	transport *transport
-	cluster   *balancer.Cluster
 }
 
 // NewConn makes no transport yet: a view has a Conn for every endpoint, of which a
 // client may use few.
 func (k connector) NewConn(e *balancer.Endpoint, report func(balancer.State, error)) balancer.Conn {
-	c := &endpointConn{owner: k.transport, cluster: k.cluster, endpoint: e, report: report}
+	c := &endpointConn{owner: k.transport, endpoint: e, report: report}
 	k.transport.conns.Store(c, struct{}{})
 	return c
 }
@@ -48,7 +47,6 @@ func (k connector) NewConn(e *balancer.Endpoint, report func(balancer.State, err
 // dial nothing else.
 type endpointConn struct {
 	owner    *transport
-	cluster  *balancer.Cluster
 	endpoint *balancer.Endpoint
 	report   func(balancer.State, error)
 	closed   atomic.Bool
@@ -78,7 +76,7 @@ func (c *endpointConn) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (c *endpointConn) newPool() *pool {
 	base := c.owner.base
-	cfg := c.cluster.Config()
+	cfg := c.endpoint.Cluster().Config()
 	p := &pool{
 		Transport: base.Clone(),
 		dial:      base.DialContext,
@@ -88,7 +86,7 @@ func (c *endpointConn) newPool() *pool {
 	if p.dial == nil {
 		p.dial = new(net.Dialer).DialContext
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx, p) }
+	dial := func(ctx context.Context, _, asked string) (net.Conn, error) { return c.connect(ctx, p, asked) }
 	p.Proxy = nil
 	p.DialContext = dial
 	p.DialTLSContext = nil
@@ -114,12 +112,17 @@ func (e *connectError) Error() string { return e.err.Error() }
 func (e *connectError) Unwrap() error { return e.err }
 
 // connect connects to the endpoint, and secures the connection if policy asks for it.
-func (c *endpointConn) connect(ctx context.Context, p *pool) (net.Conn, error) {
+// asked is where the request's URL would have it connect.
+func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.Conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	conn, err := c.dial(dialing, p)
+	original := c.endpoint.OriginalDst() != nil
+	if !original {
+		asked = c.endpoint.Address()
+	}
+	conn, err := c.dial(dialing, p, asked)
 	if err != nil {
-		if ctx.Err() == nil { // not because nobody wants the connection any more
+		if ctx.Err() == nil && !original { // not because nobody wants the connection any more
 			c.report(balancer.TransientFailure, err)
 		}
 		return nil, &connectError{err}
@@ -128,12 +131,12 @@ func (c *endpointConn) connect(ctx context.Context, p *pool) (net.Conn, error) {
 	return conn, nil
 }
 
-func (c *endpointConn) dial(ctx context.Context, p *pool) (net.Conn, error) {
+func (c *endpointConn) dial(ctx context.Context, p *pool, address string) (net.Conn, error) {
 	socket := c.endpoint.Socket()
 	if socket.Err != nil {
 		return nil, socket.Err
 	}
-	conn, err := p.dial(ctx, "tcp", c.endpoint.Address())
+	conn, err := p.dial(ctx, "tcp", address)
 	if err != nil || socket.TLS == nil {
 		return conn, err
 	}

@@ -3,12 +3,15 @@ package mesh_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 
 	"github.com/weft-mesh/weft/internal/testca"
 	"github.com/weft-mesh/weft/mesh"
@@ -223,20 +226,35 @@ func TestIstioSidecarNames(t *testing.T) {
 	}
 }
 
-// TestIstioPassthrough has hosts that the mesh does not know refused, for now:
-// Istio's cluster for them means the address that the caller named.
+// TestIstioPassthrough has hosts that the mesh does not know reached where the caller
+// says they are: the meaning of Istio's cluster for them.
 func TestIstioPassthrough(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		cp := newReplay(t, "sidecar", true)
 		m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, sidecarMode("delta", nil))))
-		_, err := p.client(t, m, "unknown.example:"+echoPorts[p.name])(within(t, long), request{})
-		if err == nil {
-			t.Fatal("the call went somewhere")
+		outside := p.backend(t, "outside")
+		host := "unknown.example:" + echoPorts[p.name]
+		var asked atomic.Value
+		toOutside := func(ctx context.Context, address string) (net.Conn, error) {
+			asked.Store(address)
+			return new(net.Dialer).DialContext(ctx, "tcp", outside.Addr)
 		}
-		for _, want := range []string{"PassthroughCluster", "ORIGINAL_DST", "not supported"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("error %q does not say %q", err, want)
-			}
+		var answer string
+		var err error
+		if p.name == "grpc" {
+			answer, err = invoke(within(t, long), dial(t, m, host, grpc.WithContextDialer(toOutside)), request{})
+		} else {
+			client := &http.Client{Transport: m.Transport(&http.Transport{
+				DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return toOutside(ctx, address) },
+			})}
+			defer client.CloseIdleConnections()
+			answer, err = httpCall(within(t, long), client, host, request{})
+		}
+		if err != nil || answer != "outside" {
+			t.Errorf("answered by %q, %v", answer, err)
+		}
+		if got := asked.Load(); got != host {
+			t.Errorf("dialled %v, want %s", got, host)
 		}
 		cp.settle(t)
 	})

@@ -28,6 +28,10 @@ type names struct {
 	routeConfig func(host, port string) string
 }
 
+// unknownHosts is the listener of the hosts of HTTP requests that have none of their
+// own. No service can have the name.
+const unknownHosts = "weft/unknown-hosts"
+
 // parse reads the target of a channel.
 func (n names) parse(target string) (targetName, error) {
 	endpoint, authority := target, ""
@@ -80,6 +84,7 @@ func (n names) ofRequest(scheme, host, authority string) (targetName, error) {
 		name.resource.Authority = authority
 	default:
 		name.resource.Listener, err = n.listener("", host)
+		name.resource.Otherwise = unknownHosts
 	}
 	if err != nil {
 		return targetName{}, fmt.Errorf("weft: host %q: %w", host, err)

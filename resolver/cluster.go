@@ -38,7 +38,7 @@ func decodeCluster(c TypesConfig, raw []byte) (string, any, error) {
 
 var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "lb_policy",
 	"load_assignment", "least_request_lb_config", "common_lb_config", "load_balancing_policy", "metadata",
-	"ring_hash_lb_config", "maglev_lb_config",
+	"ring_hash_lb_config", "maglev_lb_config", "original_dst_lb_config",
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
 	"transport_socket", "transport_socket_matches", "typed_extension_protocol_options", "http2_protocol_options",
 	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init", "outlier_detection")
@@ -76,8 +76,6 @@ func (p *path) unsupportedCluster(m *clusterv3.Cluster) (field *path, what strin
 	switch {
 	case m.GetClusterType() != nil:
 		return p.to("cluster_type"), m.GetClusterType().GetName()
-	case m.GetType() == clusterv3.Cluster_ORIGINAL_DST:
-		return p.to("type"), "ORIGINAL_DST"
 	case m.GetType() == clusterv3.Cluster_EDS && !fromADS(m.GetEdsClusterConfig().GetEdsConfig()):
 		return p.to("eds_cluster_config").to("eds_config"), "a source other than ads or self"
 	case len(m.GetLbSubsetConfig().GetSubsetSelectors()) > 0:
@@ -103,6 +101,8 @@ func (p *path) discovery(m *clusterv3.Cluster, c *balancer.Config) error {
 		c.Discovery = balancer.DiscoverStrictDNS
 	case clusterv3.Cluster_LOGICAL_DNS:
 		c.Discovery = balancer.DiscoverLogicalDNS
+	case clusterv3.Cluster_ORIGINAL_DST:
+		return p.originalDst(m, c)
 	default:
 		return p.to("type").errorf("unknown value %d", m.GetType())
 	}

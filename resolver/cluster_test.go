@@ -152,7 +152,6 @@ func TestRefusedClusters(t *testing.T) {
 // resource: a control plane that sends all it has, sends such clusters too.
 func TestUnsupportedClusters(t *testing.T) {
 	for json, what := range map[string]string{
-		`{"name": "c", "type": "ORIGINAL_DST", "lbPolicy": "CLUSTER_PROVIDED"}`:           "type: ORIGINAL_DST: not supported",
 		`{"name": "c", "clusterType": {"name": "envoy.clusters.aggregate"}}`:              "cluster_type: envoy.clusters.aggregate: not supported",
 		`{"name": "c", "type": "EDS", "edsClusterConfig": {"edsConfig": {"path": "/x"}}}`: "eds_cluster_config.eds_config:",
 		`{"name": "c", "type": "EDS"}`:                                                    "eds_cluster_config.eds_config:",

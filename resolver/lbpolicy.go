@@ -33,6 +33,9 @@ const maxPolicyDepth = 16
 // clusterPolicy reads how endpoints are picked: load_balancing_policy if there is
 // one (gRFC A52), else lb_policy.
 func (p *path) clusterPolicy(m *clusterv3.Cluster, c *balancer.Config) error {
+	if c.Discovery == balancer.DiscoverOriginalDst || c.Discovery == balancer.DiscoverAggregate {
+		return nil // the cluster's type says how to pick
+	}
 	if typed := m.GetLoadBalancingPolicy(); typed != nil {
 		return p.to("load_balancing_policy").typedPolicy(typed, c, 0)
 	}

@@ -52,7 +52,7 @@ func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
 		if t.listener == nil {
 			t.listener = use(t.resolver, t.resolver.listeners, ListenerURL, "listener", t.name.Listener, t)
 		}
-		l := t.listener
+		l := t.standIn()
 		switch {
 		case !l.known:
 			return nil, l.awaited(), nil
@@ -89,6 +89,23 @@ func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
 	}
 	spec.config = rc.value
 	return spec, "", nil
+}
+
+// standIn returns the target's listener, or the one that stands in while that does not
+// exist; where there is none such either, the error is about the first.
+func (t *Target) standIn() *resource[*listener] {
+	if t.name.Otherwise == "" || !t.listener.known || !errors.Is(t.listener.err, xds.ErrNotFound) {
+		unuse(t.resolver.listeners, t.otherwise, t)
+		t.otherwise = nil
+		return t.listener
+	}
+	if t.otherwise == nil {
+		t.otherwise = use(t.resolver, t.resolver.listeners, ListenerURL, "listener", t.name.Otherwise, t)
+	}
+	if errors.Is(t.otherwise.err, xds.ErrNotFound) {
+		return t.listener
+	}
+	return t.otherwise
 }
 
 // equal reports whether both make the same table.
@@ -270,6 +287,7 @@ func (t *Target) end() {
 	t.released = true
 	t.subscribers = nil
 	unuse(t.resolver.listeners, t.listener, t)
+	unuse(t.resolver.listeners, t.otherwise, t)
 	unuse(t.resolver.routeConfigs, t.routeConfig, t)
 	t.supersede(nil)
 	for _, n := range t.published.nodes {

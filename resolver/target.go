@@ -26,6 +26,10 @@ type TargetName struct {
 	// looked at, and only that virtual host's clusters are watched. If empty, each
 	// call's authority decides and the clusters of all virtual hosts are watched.
 	Authority string
+
+	// Otherwise is the name of the API listener that stands in as long as the source
+	// says that Listener does not exist. Empty for none.
+	Otherwise string
 }
 
 // String names the target for people.
@@ -57,6 +61,7 @@ type Target struct {
 	// Owned by the resolver's goroutine.
 	released    bool
 	listener    *resource[*listener]
+	otherwise   *resource[*listener] // while listener does not exist
 	routeConfig *resource[*routeConfig]
 	published   published
 	pending     *pending // the next table, while its clusters are not ready

@@ -37,13 +37,14 @@ type builder struct{}
 
 func (builder) Name() string { return Name }
 
-func (builder) Build(cc gbalancer.ClientConn, _ gbalancer.BuildOptions) gbalancer.Balancer {
-	return &channel{cc: cc}
+func (builder) Build(cc gbalancer.ClientConn, o gbalancer.BuildOptions) gbalancer.Balancer {
+	return &channel{cc: cc, target: o.Target.Endpoint()}
 }
 
 // channel balances one ClientConn while it is not idle.
 type channel struct {
-	cc gbalancer.ClientConn
+	cc     gbalancer.ClientConn
+	target string // what the application dialled, "orders:8080"
 
 	// mu orders publications and guards the fields below. Views call publish from
 	// goroutines of their own.
@@ -70,7 +71,7 @@ func (c *channel) UpdateClientConnState(s gbalancer.ClientConnState) error {
 		}
 		v := old[cluster]
 		if v == nil {
-			v = cluster.View(connector{c.cc}, balancer.ViewOptions{GRPC: true, Changed: c.publish})
+			v = cluster.View(connector{c.cc, c.target}, balancer.ViewOptions{GRPC: true, Changed: c.publish})
 		}
 		views[cluster] = v
 	}

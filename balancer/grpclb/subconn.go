@@ -1,6 +1,10 @@
 package grpclb
 
 import (
+	"net"
+	"strconv"
+	"strings"
+
 	gbalancer "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
 	gresolver "google.golang.org/grpc/resolver"
@@ -21,11 +25,14 @@ func Endpoint(a *attributes.Attributes) *balancer.Endpoint {
 }
 
 // connector makes SubConns for a view's endpoints.
-type connector struct{ cc gbalancer.ClientConn }
+type connector struct {
+	cc     gbalancer.ClientConn
+	target string
+}
 
 func (c connector) NewConn(e *balancer.Endpoint, report func(balancer.State, error)) balancer.Conn {
 	addr := gresolver.Address{
-		Addr:       e.Address(),
+		Addr:       c.address(e),
 		Attributes: attributes.New(endpointKey{}, e),
 	}
 	sc, err := c.cc.NewSubConn([]gresolver.Address{addr}, gbalancer.NewSubConnOptions{
@@ -40,6 +47,24 @@ func (c connector) NewConn(e *balancer.Endpoint, report func(balancer.State, err
 		return &subConn{}
 	}
 	return &subConn{sc: sc}
+}
+
+// address is where e is. The address that the application named may hold a host name,
+// which is looked up for each connection; without a port it has that of gRPC's dns
+// scheme.
+func (c connector) address(e *balancer.Endpoint) string {
+	to := e.OriginalDst()
+	if to == nil {
+		return e.Address()
+	}
+	host, port, err := net.SplitHostPort(c.target)
+	if err != nil {
+		host, port = strings.Trim(c.target, "[]"), "443"
+	}
+	if to.Port != 0 {
+		port = strconv.Itoa(int(to.Port))
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // subConn is a view's connection to an endpoint.

@@ -34,6 +34,8 @@ func (p *Policy) Compile() (*Resources, error) {
 			}
 		}
 	}
+	c.unknownHosts()
+	c.passthrough()
 	for _, m := range p.Resources {
 		c.add(m)
 	}
@@ -104,11 +106,15 @@ func (c *compiler) listener(host string) *listenerv3.Listener {
 // routeConfiguration is the routes of a name. Its one virtual host takes every
 // authority: the name that was dialled has chosen it already.
 func (c *compiler) routeConfiguration(host string) *routev3.RouteConfiguration {
-	vh := &routev3.VirtualHost{Name: host, Domains: []string{"*"}}
 	routes := c.scope.policy.Routes[host]
 	if routes == nil {
 		routes = []*Route{{To: Destinations{host: 1}}}
 	}
+	return c.routesOf(host, routes)
+}
+
+func (c *compiler) routesOf(host string, routes []*Route) *routev3.RouteConfiguration {
+	vh := &routev3.VirtualHost{Name: host, Domains: []string{"*"}}
 	for _, r := range routes {
 		vh.Routes = append(vh.Routes, c.route(host, r))
 	}

@@ -185,6 +185,10 @@ func (d *decoder) structure(n *yaml.Node, p path, v reflect.Value) {
 			continue
 		}
 		seen[name] = key
+		if p == "" && v.Field(field.index).Kind() == reflect.String && !v.Field(field.index).IsZero() {
+			d.nameErrorf(key, p.field(name), "field %q is given twice, first at %s", name, d.policy.positions[p.field(name)].key)
+			continue
+		}
 		if p == "" && isNull(value) { // a section whose entries are all commented out
 			continue
 		}

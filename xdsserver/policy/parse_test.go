@@ -157,6 +157,10 @@ func TestParseErrors(t *testing.T) {
 			`2:1: unknown field "route" (did you mean "routes"?)`,
 		}},
 		{"nothing near", service + "zzz: 1\n", []string{`2:1: unknown field "zzz"`}},
+		{"unknown hosts", "unknownHosts: alow\n", []string{`1:15: "alow" is not one of deny, passthrough`}},
+		{"unknown hosts twice", "unknownHosts: deny\n---\nunknownHosts: passthrough\n", []string{
+			`3:1: field "unknownHosts" is given twice, first at p.yaml:1:1`,
+		}},
 		{"section twice", "services: {}\nservices: {}\n", []string{`2:1: field "services" is given twice, first at p.yaml:1:1`}},
 		{"not yet", service + "identity: {}\nauthorization: {}\nroutes: {a: [{to: v1, retry: {}}]}\n", []string{
 			`2:1: "identity" is not supported yet`,

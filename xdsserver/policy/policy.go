@@ -18,6 +18,13 @@ type Policy struct {
 	// matches fails. A service without routes gets all calls to its name.
 	Routes map[string][]*Route `policy:"routes"`
 
+	// UnknownHosts says what becomes of HTTP requests to hosts that are neither
+	// services nor have routes: deny, which fails them, or passthrough, which sends
+	// them where their URL says, by DNS. Not given, they fail; but clients that were
+	// told passthrough keep to it until they are told to deny. gRPC calls to such
+	// names fail in any case.
+	UnknownHosts UnknownHosts `policy:"unknownHosts"`
+
 	// Resources are xDS resources as they are, for what the rest does not say:
 	// Listener, RouteConfiguration, Cluster, ClusterLoadAssignment or Secret,
 	// written as protobuf JSON with an "@type". Their names must differ from those

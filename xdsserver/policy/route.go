@@ -13,8 +13,8 @@ type Route struct {
 
 	// To is where the calls go: the name of a destination, or several names with
 	// their weights. A destination is a subset of the route's own service (v1),
-	// a service (payments), a subset of one (payments/v2), or a raw Cluster
-	// resource. A name that means two of these is an error: say orders/v1 for
+	// a service (payments), a subset of one (payments/v2), a raw Cluster
+	// resource, or passthrough: the address that the caller named. A name that means two of these is an error: say orders/v1 for
 	// the subset, or rename one.
 	To Destinations `policy:"to"`
 

@@ -143,7 +143,11 @@ func (g *schemaGenerator) structure(t reflect.Type) map[string]any {
 		doc := g.docs[t.Name()+"."+field.Name]
 		property["description"] = name + strings.TrimPrefix(doc, field.Name)
 		if t == reflect.TypeFor[Policy]() {
-			property["type"] = []string{property["type"].(string), "null"}
+			if kind, ok := property["type"].(string); ok {
+				property["type"] = []string{kind, "null"}
+			} else {
+				property = map[string]any{"anyOf": []any{g.value(field.Type), map[string]any{"type": "null"}}, "description": property["description"]}
+			}
 		}
 		properties[name] = property
 	}

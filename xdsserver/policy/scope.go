@@ -54,6 +54,9 @@ func (s *scope) destinations(host, name string) []destination {
 	if of, subset, ok := strings.Cut(name, "/"); ok && s.policy.Services[of] != nil && s.policy.Services[of].hasSubset(subset) {
 		found = append(found, destination{clusterName(of, subset), s.policy.Services[of], fmt.Sprintf("the subset %q of %q", subset, of)})
 	}
+	if name == passthroughTo {
+		found = append(found, destination{cluster: passthroughName, words: "the address that the caller named"})
+	}
 	if s.rawClusters[name] && s.policy.Services[name] == nil { // one of both names is reported as such
 		found = append(found, destination{cluster: name, words: fmt.Sprintf("the raw cluster %q", name)})
 	}
@@ -75,7 +78,7 @@ func (s *scope) names(host string) iter.Seq[string] {
 			}
 		}
 	}
-	return concat(own, maps.Keys(s.policy.Services), subsets, maps.Keys(s.rawClusters))
+	return concat(own, maps.Keys(s.policy.Services), subsets, maps.Keys(s.rawClusters), slices.Values([]string{passthroughTo}))
 }
 
 // hosts are the names that clients dial: those of services and of routes, sorted.
@@ -116,6 +119,13 @@ func (s *scope) generated() iter.Seq2[path, resourceID] {
 					return
 				}
 			}
+		}
+		if s.passesThrough() && !yield("unknownHosts", resourceID{ClusterType, passthroughName}) {
+			return
+		}
+		if s.policy.UnknownHosts != "" {
+			_ = yield("unknownHosts", resourceID{ListenerType, unknownHostsName}) &&
+				yield("unknownHosts", resourceID{RouteType, unknownHostsName})
 		}
 	}
 }

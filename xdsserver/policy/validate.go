@@ -31,6 +31,7 @@ func (v *validator) validate() Errors {
 	for _, host := range sortedKeys(v.policy.Routes) {
 		v.routes(path("routes").field(host), host, v.policy.Routes[host])
 	}
+	v.enum("unknownHosts", string(v.policy.UnknownHosts), v.policy.UnknownHosts)
 	v.resources()
 	return v.errs
 }
