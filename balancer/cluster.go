@@ -20,10 +20,13 @@ type Cluster struct {
 	running sync.WaitGroup // look-ups
 	stale   atomic.Bool    // someone is about to reassess the endpoints
 
+	connection atomic.Pointer[Connection] // of config; never nil
+
 	mu         sync.Mutex
 	config     *Config
-	assigned   *Assignment // from EDS; nil before the first and after a failure
-	failure    error       // from Fail
+	form       *connectionForm // of the config's connections; another only if it differs
+	assigned   *Assignment     // from EDS; nil before the first and after a failure
+	failure    error           // from Fail
 	lookups    lookups
 	index      map[string]*Endpoint // by address, so that endpoints outlive updates
 	one        *Endpoint            // the one endpoint that a LOGICAL_DNS cluster is to HTTP
@@ -63,6 +66,7 @@ func NewCluster(name string, o ClusterOptions) *Cluster {
 		c.resolver = SystemDNS("")
 	}
 	c.snapshot = &snapshot{config: new(Config), err: ErrConnecting}
+	c.connection.Store(new(Connection))
 	return c
 }
 
@@ -104,6 +108,10 @@ func (c *Cluster) Configure(config *Config) {
 		return
 	}
 	c.config = config
+	c.connection.Store(&config.Connection)
+	if form := config.Connection.form(config.Protocol); c.form == nil || form != *c.form {
+		c.form = &form
+	}
 	if config.Discovery != DiscoverEDS {
 		c.failure = nil
 		c.assigned = nil
@@ -236,9 +244,10 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	}
 	first := s.members[0]
 	now := *first.endpoint.facts.Load()
+	now.via = s.others(now.via)
 	one := c.one
-	if one == nil || one.protocol != s.config.Protocol || !one.socket.secures(first.endpoint.socket) {
-		one = &Endpoint{cluster: c, socket: first.endpoint.socket, protocol: s.config.Protocol}
+	if one == nil || one.protocol != s.config.Protocol || one.form != c.form || !one.socket.secures(first.endpoint.socket) {
+		one = &Endpoint{cluster: c, socket: first.endpoint.socket, protocol: s.config.Protocol, form: c.form}
 		c.one = one
 	}
 	one.learn(&now)

@@ -57,6 +57,9 @@ type Config struct {
 	// DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
+	// Connection is how connections are made, and for how long they are used.
+	Connection Connection
+
 	// Protocol is what an HTTP client speaks to the endpoints. gRPC always speaks HTTP/2.
 	Protocol Protocol
 
@@ -191,6 +194,11 @@ type Socket struct {
 	// it is another *ClientTLS than before: hand over the same one for as long as
 	// policy says the same.
 	TLS *security.ClientTLS
+	// Proxied says that connections go through the HTTP proxy that an endpoint names
+	// (Via.Proxy), or else through DefaultProxy, a "host:port", if there is one
+	// (envoy Http11ProxyUpstreamTransport, gRFC A86).
+	Proxied      bool
+	DefaultProxy string
 	// Err is set when policy asks for a security that cannot be had. A connection
 	// is then refused with it: never plaintext instead.
 	Err error
@@ -242,6 +250,8 @@ type EndpointConfig struct {
 	// SocketLabels choose the cluster's Socket
 	// (endpoint metadata envoy.transport_socket_match).
 	SocketLabels map[string]string
+	// Via is how else the endpoint is reached; nil for nothing but the address.
+	Via *Via
 	// Labels are the endpoint's metadata under envoy.lb, for subsets and for people.
 	Labels map[string]string
 }

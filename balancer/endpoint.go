@@ -10,6 +10,7 @@ type Endpoint struct {
 	cluster  *Cluster
 	socket   *Socket
 	protocol Protocol
+	form     *connectionForm
 	facts    atomic.Pointer[facts]
 
 	active    atomic.Int64
@@ -29,12 +30,13 @@ type facts struct {
 	health   Health
 	labels   map[string]string
 	original *OriginalDst
+	via      *Via
 }
 
 func (f *facts) equal(o *facts) bool {
 	return f.address == o.address && f.hostname == o.hostname && f.locality == o.locality &&
 		f.priority == o.priority && f.weight == o.weight && f.health == o.health &&
-		sameLabels(f.labels, o.labels) && f.original == o.original
+		sameLabels(f.labels, o.labels) && f.original == o.original && f.via.equal(o.via)
 }
 
 // Cluster returns the cluster that the endpoint belongs to.

@@ -9,12 +9,12 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	if e != nil && e.generation == c.generation {
 		return e, false
 	}
-	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels, config.OriginalDst}
+	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels, config.OriginalDst, entry.Via}
 	socket := socketFor(config.Sockets, entry.SocketLabels)
-	if e != nil && e.protocol == config.Protocol && e.socket.secures(socket) {
+	if e != nil && e.protocol == config.Protocol && e.form == c.form && e.socket.secures(socket) {
 		e.learn(&now)
 	} else {
-		e = &Endpoint{cluster: c, socket: socket, protocol: config.Protocol}
+		e = &Endpoint{cluster: c, socket: socket, protocol: config.Protocol, form: c.form}
 		e.learn(&now)
 		c.index[entry.Address] = e
 	}

@@ -31,7 +31,7 @@ func (s *Socket) secures(o *Socket) bool {
 	if s.Err != nil || o.Err != nil {
 		return s.Err != nil && o.Err != nil && s.Err.Error() == o.Err.Error()
 	}
-	return s.TLS == o.TLS
+	return s.TLS == o.TLS && s.Proxied == o.Proxied && s.DefaultProxy == o.DefaultProxy
 }
 
 // sameLabels is maps.Equal, quick for the labels of one decoded resource.

@@ -3,7 +3,6 @@ package mesh
 import (
 	"math/rand/v2"
 	"runtime"
-	"slices"
 
 	"google.golang.org/grpc"
 
@@ -18,7 +17,9 @@ import (
 // No credentials option is needed. The mesh's own credentials, interceptors,
 // resolver and balancer are applied last and win over those among opts;
 // interceptors of opts run outside the mesh's, once per call. grpc's own retries by
-// service config are off, its transparent retries stay on.
+// service config are off, its transparent retries stay on. A dialer among opts
+// (grpc.WithContextDialer) takes the place of the mesh's, and with it of what policy
+// says of dialing.
 //
 // The channel is the caller's to close. Closing the mesh fails its new calls with
 // [ErrClosed].
@@ -32,7 +33,8 @@ func (m *Mesh) Dial(target string, opts ...grpc.DialOption) (*grpc.ClientConn, e
 	}
 	t := m.acquire(name)
 	ch := &channel{mesh: m, target: t, id: rand.Uint64() | 1}
-	conn, err := grpc.NewClient(meshScheme+":///"+name.endpoint, append(slices.Clip(opts),
+	dialer := []grpc.DialOption{grpc.WithContextDialer(dialEndpoint)} // first: one of opts wins
+	conn, err := grpc.NewClient(meshScheme+":///"+name.endpoint, append(append(dialer, opts...),
 		grpc.WithResolvers(ch),
 		grpc.WithDefaultServiceConfig(grpclb.ServiceConfig),
 		grpc.WithTransportCredentials(endpointCreds{plain: m.plainCreds}),

@@ -19,10 +19,13 @@ type endpointCreds struct {
 var errNoEndpoint = errors.New("weft: connection to an address that the mesh's balancer did not give")
 
 func (c endpointCreds) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	e := grpclb.Endpoint(credentials.ClientHandshakeInfoFromContext(ctx).Attributes)
-	if e == nil {
+	attempt := grpclb.AttemptOf(credentials.ClientHandshakeInfoFromContext(ctx).Attributes)
+	if attempt == nil {
 		return nil, nil, errNoEndpoint
 	}
+	ctx, cancel := attempt.Continue(ctx)
+	defer cancel()
+	e := attempt.Endpoint
 	socket := e.Socket()
 	switch {
 	case socket.Err != nil:
@@ -33,6 +36,17 @@ func (c endpointCreds) ClientHandshake(ctx context.Context, authority string, ra
 		return insecure.NewCredentials().ClientHandshake(ctx, authority, raw)
 	}
 	return socket.TLS.Credentials().ClientHandshake(ctx, e.Hostname(), raw)
+}
+
+// dialEndpoint is the dialer of channels: it connects as the endpoint's cluster asks.
+func dialEndpoint(ctx context.Context, address string) (net.Conn, error) {
+	attempt := grpclb.AttemptOf(credentials.ClientHandshakeInfoFromContext(ctx).Attributes)
+	if attempt == nil {
+		return nil, errNoEndpoint
+	}
+	ctx, cancel := attempt.Begin(ctx)
+	defer cancel()
+	return attempt.Endpoint.Dial(ctx, address, nil)
 }
 
 // ServerHandshake is never called: Dial makes clients.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/weft-mesh/weft/balancer"
 )
@@ -57,9 +56,8 @@ type endpointConn struct {
 // pool is a clone of the base transport and what it dials with.
 type pool struct {
 	*http.Transport
-	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
-	timeout time.Duration // of connecting, TLS included
-	alpn    []string
+	dial balancer.DialFunc
+	alpn []string
 }
 
 // RoundTrip sends a request over a connection to the endpoint.
@@ -80,7 +78,6 @@ func (c *endpointConn) newPool() *pool {
 	p := &pool{
 		Transport: base.Clone(),
 		dial:      base.DialContext,
-		timeout:   cmp.Or(cfg.ConnectTimeout, balancer.DefaultConnectTimeout),
 		alpn:      []string{"http/1.1"},
 	}
 	if p.dial == nil {
@@ -96,6 +93,7 @@ func (c *endpointConn) newPool() *pool {
 	if p.MaxIdleConnsPerHost == 0 {
 		p.MaxIdleConnsPerHost = cmp.Or(p.MaxIdleConns, 1<<16)
 	}
+	tune(p.Transport, c.endpoint.Connection())
 	if cfg.Protocol == balancer.ProtocolHTTP2 {
 		p.alpn = []string{"h2"}
 		p.Protocols = new(http.Protocols)
@@ -114,7 +112,7 @@ func (e *connectError) Unwrap() error { return e.err }
 // connect connects to the endpoint, and secures the connection if policy asks for it.
 // asked is where the request's URL would have it connect.
 func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.Conn, error) {
-	dialing, cancel := context.WithTimeout(ctx, p.timeout)
+	dialing, cancel := context.WithTimeout(ctx, c.endpoint.ConnectTimeout())
 	defer cancel()
 	original := c.endpoint.OriginalDst() != nil
 	if !original {
@@ -133,10 +131,7 @@ func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.
 
 func (c *endpointConn) dial(ctx context.Context, p *pool, address string) (net.Conn, error) {
 	socket := c.endpoint.Socket()
-	if socket.Err != nil {
-		return nil, socket.Err
-	}
-	conn, err := p.dial(ctx, "tcp", address)
+	conn, err := c.endpoint.Dial(ctx, address, p.dial)
 	if err != nil || socket.TLS == nil {
 		return conn, err
 	}

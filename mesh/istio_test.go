@@ -101,7 +101,7 @@ func TestIstioWarnings(t *testing.T) {
 		want      []string
 	}{
 		{"grpc", nil, []string{
-			"Cluster circuit_breakers",
+			"Cluster circuit_breakers.thresholds",
 			"Listener api_listener.api_listener.http_filters[envoy.filters.http.fault]",
 			"RouteConfiguration virtual_hosts[].include_request_attempt_count",
 			"RouteConfiguration virtual_hosts[].routes[].route.request_mirror_policies",
@@ -109,7 +109,7 @@ func TestIstioWarnings(t *testing.T) {
 			"RouteConfiguration virtual_hosts[].routes[].typed_per_filter_config",
 		}},
 		{"sidecar", sidecarMode("delta", istioSecrets(t, testca.New(t, "istio"))), []string{
-			"Cluster circuit_breakers",
+			"Cluster circuit_breakers.thresholds",
 			"Cluster filters",
 			"Cluster least_request_lb_config.slow_start_config",
 			"RouteConfiguration virtual_hosts[].include_request_attempt_count",

@@ -41,6 +41,7 @@ var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_con
 	"ring_hash_lb_config", "maglev_lb_config", "original_dst_lb_config",
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
 	"transport_socket", "transport_socket_matches", "typed_extension_protocol_options", "http2_protocol_options",
+	"circuit_breakers", "upstream_connection_options", "upstream_bind_config", "max_requests_per_connection", "common_http_protocol_options",
 	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init", "outlier_detection")
 
 func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
@@ -53,7 +54,7 @@ func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 	p.warnUnread(m, clusterFields)
 	c := &balancer.Config{Name: m.GetName()}
 	for _, read := range []func(*clusterv3.Cluster, *balancer.Config) error{
-		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection,
+		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection, p.connection,
 	} {
 		if err := read(m, c); err != nil {
 			return nil, err

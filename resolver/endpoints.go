@@ -154,13 +154,17 @@ func (p *path) locality(l *endpointv3.LocalityLbEndpoints, names bool) (balancer
 	if l.GetLbConfig() != nil {
 		return le, p.errorf("%w: endpoints other than lb_endpoints", ErrUnsupported)
 	}
-	reader := endpointReader{names: names}
+	proxy, err := metadataProxy(l.GetMetadata())
+	if err != nil {
+		return le, p.errorf("%w", err)
+	}
+	reader := endpointReader{names: names, proxy: proxy}
 	for i, e := range l.GetLbEndpoints() {
 		if err := reader.read(e, &le.Endpoints[i]); err != nil {
 			return le, p.at("lb_endpoints", i).errorf("%w", err)
 		}
 	}
-	if reader.additional {
+	if reader.additional && names {
 		p.at("lb_endpoints", 0).to("endpoint").to("additional_addresses").warn()
 	}
 	return le, nil
@@ -168,8 +172,9 @@ func (p *path) locality(l *endpointv3.LocalityLbEndpoints, names bool) (balancer
 
 // endpointReader reads the endpoints of a locality.
 type endpointReader struct {
-	names      bool // addresses may be names
-	additional bool // some endpoint has additional addresses
+	names      bool   // addresses may be names
+	proxy      string // of the locality
+	additional bool   // some endpoint has additional addresses
 }
 
 func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointConfig) error {
@@ -194,6 +199,9 @@ func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointCon
 	if filters := m.GetMetadata().GetFilterMetadata(); len(filters) > 0 {
 		to.Labels = labels(filters[labelsKey])
 		to.SocketLabels = labels(filters[socketLabelsKey])
+	}
+	if to.Via, err = endpointVia(e, m.GetMetadata(), r.proxy, r.names); err != nil {
+		return err
 	}
 	r.additional = r.additional || len(e.GetAdditionalAddresses()) > 0
 	return nil

@@ -158,6 +158,16 @@ func scanEndpoint(raw string, to *balancer.EndpointConfig) bool {
 			}
 		case 3: // hostname
 			to.Hostname = strings.Clone(w.text())
+		case 4: // additional_addresses
+			w.repeated()
+			a := scanAdditionalAddress(w.bytes())
+			if a == "" {
+				return false
+			}
+			if to.Via == nil {
+				to.Via = &balancer.Via{}
+			}
+			to.Via.Addresses = append(to.Via.Addresses, a)
 		default:
 			return false
 		}

@@ -5,7 +5,9 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/http_11_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/security"
@@ -15,6 +17,8 @@ const (
 	socketTypes  = "type.googleapis.com/envoy.extensions.transport_sockets."
 	rawBufferURL = socketTypes + "raw_buffer.v3.RawBuffer"
 	tlsURL       = socketTypes + "tls.v3.UpstreamTlsContext"
+
+	httpProxyURL = socketTypes + "http_11_proxy.v3.Http11ProxyUpstreamTransport"
 
 	rawBufferName = "envoy.transport_sockets.raw_buffer"
 )
@@ -83,6 +87,8 @@ func (p *path) socket(t *corev3.TransportSocket, to *balancer.Socket) error {
 			return p.to("typed_config").errorf("%w", err)
 		}
 		to.TLS, to.Err = p.to("typed_config").clientTLS(&m)
+	case config.GetTypeUrl() == httpProxyURL:
+		return p.proxySocket(config, to)
 	case config.GetTypeUrl() == rawBufferURL, config == nil && t.GetName() == rawBufferName:
 		return nil
 	case t == nil:
@@ -95,4 +101,27 @@ func (p *path) socket(t *corev3.TransportSocket, to *balancer.Socket) error {
 		p.warnFails()
 	}
 	return nil
+}
+
+// proxySocket reads a socket that goes through HTTP proxies (gRFC A86).
+func (p *path) proxySocket(config *anypb.Any, to *balancer.Socket) error {
+	var m proxyv3.Http11ProxyUpstreamTransport
+	p = p.to("typed_config")
+	if err := config.UnmarshalTo(&m); err != nil {
+		return p.errorf("%w", err)
+	}
+	if to.Proxied {
+		return p.errorf("a proxy behind a proxy: %w", ErrUnsupported)
+	}
+	to.Proxied = true
+	if m.GetDefaultProxyAddress() != nil {
+		var err error
+		if to.DefaultProxy, err = address(m.GetDefaultProxyAddress(), true); err != nil {
+			return p.to("default_proxy_address").errorf("%w", err)
+		}
+	}
+	if m.GetTransportSocket() == nil {
+		return nil
+	}
+	return p.to("transport_socket").socket(m.GetTransportSocket(), to)
 }

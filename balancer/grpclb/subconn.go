@@ -14,16 +14,6 @@ import (
 	"github.com/weft-mesh/weft/balancer"
 )
 
-type endpointKey struct{}
-
-// Endpoint returns the endpoint that a connection with these address attributes
-// is made to, or nil: transport credentials secure the connection as its cluster
-// asks.
-func Endpoint(a *attributes.Attributes) *balancer.Endpoint {
-	e, _ := a.Value(endpointKey{}).(*balancer.Endpoint)
-	return e
-}
-
 // connector makes SubConns for a view's endpoints.
 type connector struct {
 	cc     gbalancer.ClientConn
@@ -33,7 +23,7 @@ type connector struct {
 func (c connector) NewConn(e *balancer.Endpoint, report func(balancer.State, error)) balancer.Conn {
 	addr := gresolver.Address{
 		Addr:       c.address(e),
-		Attributes: attributes.New(endpointKey{}, e),
+		Attributes: attributes.New(attemptKey{}, &Attempt{Endpoint: e}),
 	}
 	sc, err := c.cc.NewSubConn([]gresolver.Address{addr}, gbalancer.NewSubConnOptions{
 		StateListener: func(s gbalancer.SubConnState) {
