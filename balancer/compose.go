@@ -18,6 +18,9 @@ func (r *round) newPicker() *picker {
 		}
 		return p
 	}
+	if s.subsets != nil {
+		return r.newSubsetPicker(p)
+	}
 	p.anything = r.options.OnDemand && s.config.PanicThreshold > 0
 	if r.policy().Kind.hashes() {
 		return r.newHashPicker(p)
@@ -83,7 +86,7 @@ func (r *round) chooser(g *group, usable func(*Link) bool) chooser {
 	policy := r.policy()
 	r.buckets(g, func(l *locality, t *tally) {
 		if links := r.collect(g, l, usable); len(links) > 0 {
-			choosers = append(choosers, newChooser(policy, links, r.View.weights))
+			choosers = append(choosers, newChooser(policy, links, r.weights))
 			weights = append(weights, localityWeight(l.weight, t, g.of, r.built.overprovisioning))
 		}
 	})
@@ -105,17 +108,17 @@ func (r *round) buckets(g *group, f func(*locality, *tally)) {
 }
 
 // collect returns a group's links within a run of members, those that are usable
-// unless usable is nil, and leaves their weights in View.weights.
+// unless usable is nil, and leaves their weights in r.weights.
 func (r *round) collect(g *group, l *locality, usable func(*Link) bool) []*Link {
 	links := make([]*Link, 0, l.to-l.from)
-	r.View.weights = r.View.weights[:0]
+	r.weights = r.weights[:0]
 	for k := l.from; k < l.to; k++ {
 		m, link := r.built.members[k], r.links[k]
 		if link == nil || r.built.classes[k]&g.of == 0 || usable != nil && !usable(link) {
 			continue
 		}
 		links = append(links, link)
-		r.View.weights = append(r.View.weights, m.weight)
+		r.weights = append(r.weights, m.weight)
 	}
 	return links
 }

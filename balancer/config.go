@@ -43,6 +43,10 @@ type Config struct {
 	// false, the endpoints of all localities of a priority stand in one list.
 	LocalityWeighted bool
 
+	// Subsets divides the endpoints by their labels. Nil does not, and calls go to any
+	// of them whatever they ask for.
+	Subsets *Subsets
+
 	// LegacyPolicy says that the policy came from the cluster's lb_policy enum, not
 	// from load_balancing_policy. gRPC then weighs localities whatever
 	// LocalityWeighted says (gRFC A27), as Envoy does not.
@@ -253,7 +257,7 @@ type EndpointConfig struct {
 	// Via is how else the endpoint is reached; nil for nothing but the address.
 	Via *Via
 	// Labels are the endpoint's metadata under envoy.lb, for subsets and for people.
-	Labels map[string]string
+	Labels map[string]Value
 }
 
 // Health is what the source of an endpoint says of it

@@ -28,7 +28,7 @@ type facts struct {
 	priority uint32
 	weight   uint32
 	health   Health
-	labels   map[string]string
+	labels   map[string]Value
 	original *OriginalDst
 	via      *Via
 }
@@ -66,7 +66,7 @@ func (e *Endpoint) Weight() uint32 { return e.facts.Load().weight }
 func (e *Endpoint) Health() Health { return e.facts.Load().health }
 
 // Labels returns the endpoint's metadata under envoy.lb, which must not be changed.
-func (e *Endpoint) Labels() map[string]string { return e.facts.Load().labels }
+func (e *Endpoint) Labels() map[string]Value { return e.facts.Load().labels }
 
 // Socket returns how connections to the endpoint are secured, never nil. It does
 // not change: another security makes another Endpoint. If its Err is set, a

@@ -52,7 +52,7 @@ func FuzzAssignAndPick(f *testing.F) {
 				}
 				v.rebuild(c.snapshot)
 				ready := false
-				r := &round{View: v}
+				r := &round{View: v, built: c.snapshot}
 				for _, p := range c.snapshot.priorities {
 					for _, loc := range p.localities {
 						if r.weighted(&p) && loc.weight == 0 {

@@ -96,7 +96,7 @@ func (r *round) appendHashHosts(hosts []hashHost, g *group, from, to int, share 
 // hashKey is what of an endpoint is hashed.
 func (r *round) hashKey(e *Endpoint) string {
 	f := e.facts.Load()
-	if key := f.labels[hashKeyLabel]; key != "" {
+	if key, _ := f.labels[hashKeyLabel].Text(); key != "" {
 		return key
 	}
 	if r.built.config.Policy.HashHostname && f.hostname != "" {

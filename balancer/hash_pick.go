@@ -115,7 +115,10 @@ func connectFailed(links []*Link, now time.Time) {
 
 // Hashes reports whether picks go by PickInfo.Hash: the policy is ring_hash or maglev.
 // It may be false while there is nothing to pick.
-func (v *View) Hashes() bool { return v.picker.Load().hash != nil }
+func (v *View) Hashes() bool {
+	p := v.picker.Load()
+	return p.hash != nil || p.parts != nil && p.snapshot.config.Policy.Kind.hashes()
+}
 
 // pickHash is Pick under ring_hash and maglev.
 func (v *View) pickHash(p *picker, info PickInfo) (*Link, error) {

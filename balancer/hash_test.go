@@ -122,7 +122,7 @@ func TestHashAgreesWithEnvoy(t *testing.T) {
 		return hosts
 	}
 	keyed := weigh(1, 1, 1)
-	keyed[1].Labels = map[string]string{"hash_key": "stateful-1"}
+	keyed[1].Labels = map[string]Value{"hash_key": Text("stateful-1")}
 	keyed[2].Hostname = "host-2"
 	keyedHosts := shares(keyed, 1)
 	keyedHosts[1].key, keyedHosts[2].key = "stateful-1", "host-2"

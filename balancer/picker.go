@@ -14,6 +14,10 @@ type picker struct {
 	groups   []group // in the order in which one stands in for another
 	drops    *dropper
 
+	// parts take root's and hash's place where the cluster is divided into subsets: the
+	// pickers of those that calls have asked for, by Criteria.key. Never nil there.
+	parts map[string]*partPicker
+
 	root  chooser // nil when there is nothing to pick
 	hash  *hashed // takes root's place under the policies that hash
 	state State

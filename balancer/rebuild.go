@@ -96,7 +96,7 @@ func (v *View) rest() {
 // rebuild makes a picker from what is known now. Links that have to go leave the
 // picker before they are closed.
 func (v *View) rebuild(s *snapshot) {
-	r := &round{View: v, now: time.Now()}
+	r := &round{View: v, now: time.Now(), built: v.built, links: v.links, shared: true}
 	if v.options.OnDemand && s.logical != nil {
 		s = s.logical
 	}
@@ -104,6 +104,7 @@ func (v *View) rebuild(s *snapshot) {
 		r.adopt(s)
 	}
 	r.survey()
+	r.divide()
 	r.makeLinks()
 	v.picker.Store(r.newPicker())
 	for _, l := range r.gone {
@@ -112,6 +113,7 @@ func (v *View) rebuild(s *snapshot) {
 	if !v.options.OnDemand {
 		r.connect()
 	}
+	v.built, v.links = r.built, r.links
 	v.setTimer(r.next)
 }
 

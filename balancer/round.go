@@ -16,14 +16,22 @@ const (
 	unusedTimeout = 15 * time.Minute
 )
 
-// round is the work of one rebuild.
+// round is the work of one rebuild, on all of a snapshot or on a part of it.
 type round struct {
 	*View
 	now  time.Time
 	next time.Duration // until something has to be looked at again; 0 for never
 
+	// What the round works on; of the whole, it is the View's.
+	built  *snapshot
+	links  []*Link // of built's members
+	shared bool    // a picker has links: copy before changing
+
+	parts []*roundPart // that calls ask for; nil where there are no subsets
+
 	localities []tally // of built.localities
 	groups     []group
+	weights    []uint32
 	gone       []*Link // to close when the new picker is in place
 }
 
@@ -195,11 +203,14 @@ func (r *round) policy() Policy {
 // wants reports whether the links of a group should exist.
 func (r *round) wants(g *group) bool { return g.load > 0 || r.options.OnDemand }
 
-// makeLinks makes the links that are needed and lacking, and lets go of those that
-// have not been needed for long.
-func (r *round) makeLinks() {
+// used reports which members should have a link.
+func (r *round) used() []bool {
 	s := r.built
 	used := make([]bool, len(s.members))
+	if s.subsets != nil {
+		r.usedByParts(used)
+		return used
+	}
 	for i := range r.groups {
 		g := &r.groups[i]
 		if !r.wants(g) {
@@ -214,6 +225,14 @@ func (r *round) makeLinks() {
 			}
 		}
 	}
+	return used
+}
+
+// makeLinks makes the links that are needed and lacking, and lets go of those that
+// have not been needed for long.
+func (r *round) makeLinks() {
+	s := r.built
+	used := r.used()
 	for k, l := range r.links {
 		switch {
 		case used[k] && l == nil:
@@ -247,6 +266,12 @@ func (r *round) setLink(k int, l *Link) {
 
 // connect has idle links connect, as the policy needs them.
 func (r *round) connect() {
+	for _, sub := range r.parts {
+		sub.connect()
+	}
+	if r.built.subsets != nil {
+		return
+	}
 	policy := r.policy()
 	for i := range r.groups {
 		g := &r.groups[i]

@@ -35,6 +35,6 @@ func (s *Socket) secures(o *Socket) bool {
 }
 
 // sameLabels is maps.Equal, quick for the labels of one decoded resource.
-func sameLabels(a, b map[string]string) bool {
+func sameLabels(a, b map[string]Value) bool {
 	return len(a) == len(b) && (len(a) == 0 || maps.Equal(a, b))
 }

@@ -14,7 +14,7 @@ func benchAssignment(n int) *Assignment {
 		a.Localities[0].Endpoints = append(a.Localities[0].Endpoints, EndpointConfig{
 			Address: fmt.Sprintf("10.%d.%d.%d:8080", i>>16, i>>8&255, i&255),
 			Weight:  uint32(1 + i%5),
-			Labels:  map[string]string{"version": "v1"},
+			Labels:  map[string]Value{"version": Text("v1")},
 		})
 	}
 	return a

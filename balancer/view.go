@@ -25,14 +25,13 @@ type View struct {
 	running bool // a rebuild runs, or will see dirty before it ends
 	closed  bool
 	timer   *time.Timer // wakes the view when a waiting time ends
+	asked   []*asked    // subsets that calls ask for
 
 	// Owned by the one rebuild that runs.
 	built      *snapshot
-	links      []*Link // of built's members
-	shared     bool    // a picker has links: copy before changing
+	links      []*Link // of built's members; of the newest picker too, so not to be changed
 	byEndpoint map[*Endpoint]*Link
 	generation uint64 // counts the snapshots built
-	weights    []uint32
 }
 
 // ViewOptions says how a View's connections come about and whom it is for.
@@ -68,6 +67,10 @@ type PickInfo struct {
 	// pick at random.
 	Hash    uint64
 	HasHash bool
+
+	// Subset is what the call asks of the labels of its endpoint, where the cluster
+	// divides its endpoints by them.
+	Subset *Criteria
 }
 
 func newView(c *Cluster, k Connector, o ViewOptions) *View {
@@ -92,6 +95,14 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // It does not block, lock or allocate.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
+	if p.parts != nil {
+		return v.pickSubset(p, info)
+	}
+	return v.pick(p, info)
+}
+
+// pick is Pick from p.
+func (v *View) pick(p *picker, info PickInfo) (*Link, error) {
 	if p.hash != nil {
 		return v.pickHash(p, info)
 	}

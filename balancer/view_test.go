@@ -72,13 +72,13 @@ func TestEndpointsAndLinksOutliveUpdates(t *testing.T) {
 		before := r.cluster.Endpoints()
 		a, _ := r.view.Pick(PickInfo{Exclude: before[1:]})
 
-		changed := EndpointConfig{Address: "a:1", Hostname: "name", Weight: 3, Labels: map[string]string{"v": "2"}}
+		changed := EndpointConfig{Address: "a:1", Hostname: "name", Weight: 3, Labels: map[string]Value{"v": Text("2")}}
 		r.assign(one(at("c:1"), changed))
 		after := r.cluster.Endpoints()
 		if after[1] != before[0] {
 			t.Error("the endpoint of an address that stayed is another one")
 		}
-		if got := after[1]; got.Hostname() != "name" || got.Weight() != 3 || got.Labels()["v"] != "2" || got.Active() != 1 {
+		if got := after[1]; got.Hostname() != "name" || got.Weight() != 3 || got.Labels()["v"] != Text("2") || got.Active() != 1 {
 			t.Errorf("after the update: hostname %q weight %d labels %v active %d", got.Hostname(), got.Weight(), got.Labels(), got.Active())
 		}
 		l, err := r.view.Pick(PickInfo{})

@@ -64,7 +64,7 @@ func TestRouteDoesNotAllocate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := route.Pick(); err != nil {
+			if _, err := route.Pick(); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {

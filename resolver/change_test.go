@@ -66,11 +66,11 @@ func TestChangesAllocateLittle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, change, err := r.Pick()
+		to, err := r.Pick()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return change
+		return to.Change
 	}
 	if change := pick(`{"match": {"prefix": "/"}, "route": {"cluster": "c"}}`); change != nil {
 		t.Errorf("the change is %v", change)

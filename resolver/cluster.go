@@ -54,6 +54,7 @@ func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 	p.warnUnread(m, clusterFields)
 	c := &balancer.Config{Name: m.GetName()}
 	for _, read := range []func(*clusterv3.Cluster, *balancer.Config) error{
+		p.legacySubsets,
 		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection, p.connection,
 	} {
 		if err := read(m, c); err != nil {
@@ -79,8 +80,6 @@ func (p *path) unsupportedCluster(m *clusterv3.Cluster) (field *path, what strin
 		return p.to("cluster_type"), m.GetClusterType().GetName()
 	case m.GetType() == clusterv3.Cluster_EDS && !fromADS(m.GetEdsClusterConfig().GetEdsConfig()):
 		return p.to("eds_cluster_config").to("eds_config"), "a source other than ads or self"
-	case len(m.GetLbSubsetConfig().GetSubsetSelectors()) > 0:
-		return p.to("lb_subset_config"), "subsets"
 	case m.GetTransportSocketMatcher() != nil:
 		return p.to("transport_socket_matcher"), "a matcher"
 	}

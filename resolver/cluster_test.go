@@ -155,7 +155,6 @@ func TestUnsupportedClusters(t *testing.T) {
 		`{"name": "c", "clusterType": {"name": "envoy.clusters.aggregate"}}`:              "cluster_type: envoy.clusters.aggregate: not supported",
 		`{"name": "c", "type": "EDS", "edsClusterConfig": {"edsConfig": {"path": "/x"}}}`: "eds_cluster_config.eds_config:",
 		`{"name": "c", "type": "EDS"}`:                                                    "eds_cluster_config.eds_config:",
-		`{"name": "c", "lbSubsetConfig": {"subsetSelectors": [{"keys": ["v"]}]}}`:         "lb_subset_config:",
 		`{"name": "c", "transportSocketMatcher": {}}`:                                     "transport_socket_matcher:",
 	} {
 		c := parse(t, &clusterv3.Cluster{}, json)

@@ -197,7 +197,7 @@ func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointCon
 		return err
 	}
 	if filters := m.GetMetadata().GetFilterMetadata(); len(filters) > 0 {
-		to.Labels = labels(filters[labelsKey])
+		to.Labels = values(filters[labelsKey])
 		to.SocketLabels = labels(filters[socketLabelsKey])
 	}
 	if to.Via, err = endpointVia(e, m.GetMetadata(), r.proxy, r.names); err != nil {

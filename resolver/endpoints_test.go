@@ -34,7 +34,7 @@ func TestAssignment(t *testing.T) {
 		Localities: []balancer.LocalityEndpoints{
 			{Locality: balancer.Locality{Region: "r", Zone: "z", SubZone: "s"}, Weight: 7, Endpoints: []balancer.EndpointConfig{
 				{Address: "192.0.2.1:80", Hostname: "h", Weight: 3, Health: balancer.Draining,
-					SocketLabels: map[string]string{"tlsMode": "istio"}, Labels: map[string]string{"version": "v1", "n": "1.5", "b": "true"}},
+					SocketLabels: map[string]string{"tlsMode": "istio"}, Labels: map[string]balancer.Value{"version": `"v1"`, "n": "1.5", "b": balancer.True}},
 				{Address: "[2001:db8::1]:81", Health: balancer.Healthy, SocketLabels: map[string]string{"tlsMode": "istio"}},
 			}},
 			{Priority: 1, Endpoints: []balancer.EndpointConfig{

@@ -21,7 +21,7 @@ import (
 // ordinary way: what is said of it is said in one place. A fuzz test holds the two
 // against each other.
 func (d *decoder) scanAssignment(raw []byte) (name string, a *balancer.Assignment, ok bool) {
-	s := assignmentScan{labels: make(map[string]map[string]string)}
+	s := assignmentScan{labels: make(map[string]scannedLabels)}
 	a = &balancer.Assignment{}
 	w := wire{rest: string(raw)}
 	for w.next() {
@@ -53,9 +53,15 @@ func (d *decoder) scanAssignment(raw []byte) (name string, a *balancer.Assignmen
 	return name, a, true
 }
 
+// scannedLabels are the fields of a metadata struct in both forms.
+type scannedLabels struct {
+	values map[string]balancer.Value
+	text   map[string]string
+}
+
 type assignmentScan struct {
 	// Endpoints with the same labels share the map. By the wire form of the labels.
-	labels map[string]map[string]string
+	labels map[string]scannedLabels
 }
 
 func (s *assignmentScan) locality(raw string, to *balancer.LocalityEndpoints) bool {
@@ -226,24 +232,24 @@ func (s *assignmentScan) metadata(raw string, to *balancer.EndpointConfig) bool 
 		}
 		switch key { // a later entry of the key takes the place of an earlier one
 		case labelsKey:
-			to.Labels = labels
+			to.Labels = labels.values
 		case socketLabelsKey:
-			to.SocketLabels = labels
+			to.SocketLabels = labels.text
 		}
 	}
 	return !w.bad
 }
 
 // labelsOf reads a Struct.
-func (s *assignmentScan) labelsOf(raw string) (map[string]string, bool) {
-	if m, ok := s.labels[raw]; ok {
-		return m, true
+func (s *assignmentScan) labelsOf(raw string) (l scannedLabels, ok bool) {
+	if l, ok = s.labels[raw]; ok {
+		return l, true
 	}
 	var m structpb.Struct
 	if proto.Unmarshal([]byte(raw), &m) != nil {
-		return nil, false
+		return l, false
 	}
-	l := labels(&m)
+	l = scannedLabels{values(&m), labels(&m)}
 	s.labels[raw] = l
 	return l, true
 }

@@ -84,7 +84,8 @@ func FuzzTable(f *testing.F) {
 			a.Change().Response(request, sent, "HTTP/2", a.Status)
 			return
 		}
-		cluster, change, err := route.Pick()
+		to, err := route.Pick()
+		cluster, change := to.Cluster, to.Change
 		if (cluster == nil) == (err == nil) {
 			t.Errorf("cluster %v and error %v", cluster, err)
 		}

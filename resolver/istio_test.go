@@ -117,11 +117,11 @@ func split(t *testing.T, table *resolver.Table, r *resolver.Request) map[string]
 		if err != nil {
 			t.Fatal(err)
 		}
-		cluster, _, err := route.Pick()
+		to, err := route.Pick()
 		if err != nil {
 			t.Fatal(err)
 		}
-		count[cluster.Name()]++
+		count[to.Cluster.Name()]++
 	}
 	return count
 }

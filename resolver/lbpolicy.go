@@ -10,6 +10,7 @@ import (
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	ringhashv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
 	wrrlocalityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -157,6 +158,12 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 			return false, err
 		}
 		c.LocalityWeighted = true
+	case lbPolicies + "subset.v3.Subset":
+		var m subsetv3.Subset
+		if err := p.policyConfig(config, &m, subsetFields, typedSubsetFields); err != nil {
+			return false, err
+		}
+		return true, p.typedSubsets(&m, c, depth)
 	default:
 		return false, nil
 	}

@@ -264,11 +264,11 @@ func pickEndpoint(t testing.TB, table *resolver.Table) (address string, err erro
 	if err != nil {
 		return "", err
 	}
-	cluster, _, err := route.Pick()
+	to, err := route.Pick()
 	if err != nil {
 		return "", err
 	}
-	view := cluster.View(connector{}, balancer.ViewOptions{OnDemand: true})
+	view := to.Cluster.View(connector{}, balancer.ViewOptions{OnDemand: true})
 	defer view.Close()
 	link, err := view.Pick(balancer.PickInfo{})
 	if err != nil {

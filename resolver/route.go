@@ -29,13 +29,22 @@ type Route struct {
 	// leaves the application's deadline alone; it never extends one.
 	GRPCTimeout time.Duration
 
-	clusters []*balancer.Cluster
-	changes  []*Change // by cluster; nil for none at all
-	answer   *Answer
-	turns    *weighted.Schedule // nil if there is one cluster
-	hash     []hashRule
-	err      error
-	errHTTP  error
+	destinations []Destination
+	answer       *Answer
+	turns        *weighted.Schedule // nil if there is one destination
+	hash         []hashRule
+	err          error
+	errHTTP      error
+}
+
+// Destination is where a route sends a call.
+type Destination struct {
+	Cluster *balancer.Cluster
+	// Change is what is to be changed of the call, nil for nothing.
+	Change *Change
+	// Subset is what the call asks of the labels of its endpoint, nil for nothing: the
+	// route's metadata_match and, over it, that of the weighted cluster.
+	Subset *balancer.Criteria
 }
 
 // bind gives a route its clusters.
@@ -61,15 +70,10 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		route.errHTTP = fmt.Errorf("%s: %w", route, r.unsupportedHTTP)
 	}
 	weights := make([]uint32, len(r.clusters))
-	route.clusters = make([]*balancer.Cluster, len(r.clusters))
+	route.destinations = make([]Destination, len(r.clusters))
 	for i, c := range r.clusters {
-		route.clusters[i], weights[i] = cluster(c.name), c.weight
-		if c.change != nil && route.changes == nil {
-			route.changes = make([]*Change, len(r.clusters))
-		}
-		if c.change != nil {
-			route.changes[i] = c.change
-		}
+		route.destinations[i] = Destination{cluster(c.name), c.change, c.subset}
+		weights[i] = c.weight
 	}
 	route.answer = r.answer
 	if len(weights) > 1 {
@@ -81,28 +85,24 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 // Answer is what the route answers itself, or nil if it has clusters.
 func (r *Route) Answer() *Answer { return r.answer }
 
-// Pick returns the cluster for one call, the route's cluster or one of its weighted
-// clusters in exact proportion over a window, and what is to be changed of the call,
-// nil for nothing. Once per call: the attempts of a call stay with its cluster (gRFC
-// A31).
+// Pick returns where one call goes: to the route's cluster, or to one of its weighted
+// clusters in exact proportion over a window. Once per call: the attempts of a call
+// stay with its cluster (gRFC A31).
 //
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
-func (r *Route) Pick() (*balancer.Cluster, *Change, error) {
+func (r *Route) Pick() (Destination, error) {
 	if r.err != nil {
-		return nil, nil, r.err
+		return Destination{}, r.err
 	}
 	if r.answer != nil {
-		return nil, nil, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
+		return Destination{}, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
 	}
 	i := 0
 	if r.turns != nil {
 		i = r.turns.Next()
 	}
-	if r.changes == nil {
-		return r.clusters[i], nil, nil
-	}
-	return r.clusters[i], r.changes[i], nil
+	return r.destinations[i], nil
 }
 
 // String names the route for people.

@@ -7,6 +7,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/weft-mesh/weft/balancer"
 )
 
 // routeConfig is a compiled RouteConfiguration: everything of it that does not
@@ -66,6 +68,7 @@ type weightedName struct {
 	headers headerLevel
 	host    *hostRewrite // in place of the route's
 	change  *Change
+	subset  *balancer.Criteria
 }
 
 // timeouts are a route's limits of time as policy has them.
@@ -215,9 +218,7 @@ func (r *routePolicy) refuseHTTP(p *path) {
 
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
-	"max_grpc_timeout", "hash_policy",
-	// Only clusters with subsets look at it, and those are refused.
-	"metadata_match")
+	"max_grpc_timeout", "hash_policy", "metadata_match")
 
 // rewriteFields change what is sent. A request that is sent without the change asks
 // the wrong thing of the backend, so that one that cannot be made fails the call.
@@ -242,9 +243,10 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 		if c.Cluster == "" {
 			return p.to("cluster").errorf("must not be empty")
 		}
-		to.clusters = []weightedName{{name: c.Cluster, weight: 1}}
+		subset := balancer.NewCriteria(criteria(nil, a.GetMetadataMatch()))
+		to.clusters = []weightedName{{name: c.Cluster, weight: 1, subset: subset}}
 	case *routev3.RouteAction_WeightedClusters:
-		return p.to("weighted_clusters").weightedClusters(c.WeightedClusters, to)
+		return p.to("weighted_clusters").weightedClusters(c.WeightedClusters, criteria(nil, a.GetMetadataMatch()), to)
 	case *routev3.RouteAction_ClusterHeader:
 		to.refuse(p.to("cluster_header"))
 	case *routev3.RouteAction_ClusterSpecifierPlugin:
@@ -265,7 +267,8 @@ var (
 	clusterWeightFields    = fieldNames("name", "cluster_header", "weight", "metadata_match", "host_rewrite_literal")
 )
 
-func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) error {
+// weightedClusters reads the clusters of a route that asks for a subset already.
+func (p *path) weightedClusters(w *routev3.WeightedCluster, subset map[string]balancer.Value, to *routePolicy) error {
 	p.warnUnread(w, weightedClustersFields)
 	if w.GetHeaderName() != "" || w.GetUseHashPolicy().GetValue() {
 		to.refuse(p) // the request, not chance, is to say which cluster
@@ -276,6 +279,7 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, to *routePolicy) err
 		q := p.at("clusters", i)
 		q.warnUnread(c, clusterWeightFields, headerFields)
 		one := weightedName{name: c.GetName(), weight: c.GetWeight().GetValue()}
+		one.subset = balancer.NewCriteria(criteria(subset, c.GetMetadataMatch()))
 		var err error
 		if one.headers, err = q.headerLevel(c, levelCluster); err != nil {
 			return err

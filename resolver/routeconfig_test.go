@@ -143,11 +143,11 @@ func TestWeightedClusters(t *testing.T) {
 	}
 	count := map[string]int{}
 	for range 50 {
-		c, _, err := route.Pick()
+		to, err := route.Pick()
 		if err != nil {
 			t.Fatal(err)
 		}
-		count[c.Name()]++
+		count[to.Cluster.Name()]++
 	}
 	if diff := cmp.Diff(map[string]int{"a": 20, "b": 30}, count); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
@@ -178,7 +178,7 @@ func TestUnsupportedActions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = route.Pick()
+			_, err = route.Pick()
 			wantError(t, err, `route "odd" of virtual host "h"`, field, "not supported")
 			if !errors.Is(err, resolver.ErrUnsupported) {
 				t.Errorf("%v is not ErrUnsupported", err)

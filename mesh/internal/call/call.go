@@ -30,6 +30,7 @@ type Call struct {
 
 	route  *resolver.Route
 	change *resolver.Change // nil for none
+	subset *balancer.Criteria
 	hash   hash
 	link   *balancer.Link // of the attempt under way
 }
@@ -66,9 +67,11 @@ func (c *Call) Route(ctx context.Context) error {
 	if a := route.Answer(); a != nil {
 		return c.answered(a)
 	}
-	if c.Cluster, c.change, err = route.Pick(); err != nil {
+	to, err := route.Pick()
+	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
+	c.Cluster, c.change, c.subset = to.Cluster, to.Change, to.Subset
 	return nil
 }
 
@@ -96,6 +99,7 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		c.computeHash(v)
 		info.Hash, info.HasHash = c.hash.value, c.hash.has
 	}
+	info.Subset = c.subset
 	link, err := v.Pick(info)
 	if err != nil {
 		return nil, err
