@@ -256,7 +256,7 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	l.members = []member{first}
 	l.classes = classesOf(l.members)
 	l.localities, l.priorities = nil, nil
-	l.hashTables, l.subsets = new(hashTables), newSubsetIndex(s.config.Subsets)
+	l.hashTables, l.subsets = new(hashTables), newSubsetParts(s.config.Subsets)
 	l.add(locality{0, 1, s.localities[0].weight}, s.priorities[0].level)
 	return &l
 }

@@ -79,6 +79,7 @@ func (s *snapshot) reassessed() *snapshot {
 	}
 	n := *s
 	n.classes, n.hashTables, n.logical = classesOf(s.members), new(hashTables), logical
+	n.subsets = s.subsets.reassessed()
 	return &n
 }
 

@@ -22,7 +22,7 @@ type snapshot struct {
 	overprovisioning uint64 // percent
 	drops            *dropper
 	hashTables       *hashTables
-	subsets          *subsetIndex // nil if the endpoints are not divided
+	subsets          *subsetParts // nil if the endpoints are not divided
 
 	// logical stands in for this snapshot where a LOGICAL_DNS cluster is one
 	// endpoint. Nil for other clusters.
@@ -57,7 +57,7 @@ type priority struct {
 // of range. The caller holds c.mu.
 func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, duplicates, outOfRange int) {
 	c.generation++
-	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops), hashTables: new(hashTables), subsets: newSubsetIndex(config.Subsets)}
+	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops), hashTables: new(hashTables), subsets: newSubsetParts(config.Subsets)}
 	if a.Overprovisioning > 0 {
 		s.overprovisioning = uint64(a.Overprovisioning)
 	}

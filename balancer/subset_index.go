@@ -9,9 +9,23 @@ import (
 	"sync"
 )
 
-// subsetIndex finds the subsets of a snapshot. What it finds depends on the snapshot
-// and on what calls ask for, not on connections: the views share it. It indexes the
-// endpoints when it is first asked.
+// subsetParts are the parts of a snapshot that calls ask for, as snapshots of their own.
+// They do not depend on connections: the views share them.
+type subsetParts struct {
+	index *subsetIndex
+
+	mu    sync.Mutex
+	parts map[*subset]*part
+}
+
+// part is a subset as a snapshot of its own.
+type part struct {
+	*snapshot
+	from []int // of each member, its index in the whole
+}
+
+// subsetIndex finds the subsets of a snapshot's members, whatever their health. It
+// indexes them when it is first asked.
 type subsetIndex struct {
 	config    *Subsets
 	selectors []selector // those with the most keys first, if that matters
@@ -34,19 +48,45 @@ type selector struct {
 type subset struct {
 	members []int // in the snapshot, ascending
 	single  bool
-	part    *part // once it was asked for
 }
 
-// part is a subset as a snapshot of its own.
-type part struct {
-	*snapshot
-	from []int // of each member, its index in the whole
-}
-
-func newSubsetIndex(config *Subsets) *subsetIndex {
+// newSubsetParts returns nil if there are no subsets.
+func newSubsetParts(config *Subsets) *subsetParts {
 	if config == nil {
 		return nil
 	}
+	return &subsetParts{index: newSubsetIndex(config)}
+}
+
+// reassessed returns the parts of a snapshot of the same members.
+func (p *subsetParts) reassessed() *subsetParts {
+	if p == nil {
+		return nil
+	}
+	return &subsetParts{index: p.index}
+}
+
+// resolve returns the parts of the snapshot s that a call with these criteria goes to:
+// the first in which there is an endpoint to be picked.
+func (p *subsetParts) resolve(s *snapshot, c *Criteria) []*part {
+	found := p.index.subsets(s, c)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.parts == nil {
+		p.parts = map[*subset]*part{}
+	}
+	parts := make([]*part, len(found))
+	for i, sub := range found {
+		if p.parts[sub] == nil {
+			p.parts[sub] = p.index.cut(s, sub)
+		}
+		parts[i] = p.parts[sub]
+	}
+	return parts
+}
+
+func newSubsetIndex(config *Subsets) *subsetIndex {
+
 	x := &subsetIndex{config: config}
 	for i := range config.Selectors {
 		s := &config.Selectors[i]
@@ -62,9 +102,9 @@ func newSubsetIndex(config *Subsets) *subsetIndex {
 	return x
 }
 
-// resolve returns the parts of the snapshot s that a call with these criteria goes to:
-// the first in which there is an endpoint to be picked.
-func (x *subsetIndex) resolve(s *snapshot, c *Criteria) []*part {
+// subsets returns the subsets of the members of s that a call with these criteria goes
+// to, in turn.
+func (x *subsetIndex) subsets(s *snapshot, c *Criteria) []*subset {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.built {
@@ -80,14 +120,7 @@ func (x *subsetIndex) resolve(s *snapshot, c *Criteria) []*part {
 		list = x.find(labels)
 		x.found[key] = list
 	}
-	parts := make([]*part, len(list))
-	for i, sub := range list {
-		if sub.part == nil {
-			sub.part = x.cut(s, sub)
-		}
-		parts[i] = sub.part
-	}
-	return parts
+	return list
 }
 
 // build sorts the members into subsets.
@@ -267,11 +300,12 @@ func (x *subsetIndex) cut(s *snapshot, sub *subset) *part {
 		overprovisioning: s.overprovisioning,
 		hashTables:       new(hashTables),
 		members:          make([]member, len(sub.members)),
+		classes:          make([]classes, len(sub.members)),
 	}}
 	for i, k := range sub.members {
-		p.members[i] = s.members[k]
+		p.members[i], p.classes[i] = s.members[k], s.classes[k]
 		if sub.single {
-			p.members[i].health = HealthUnknown // calls go there whatever it is
+			p.classes[i] = classHealthy // calls go there whatever it is
 		}
 	}
 	if len(sub.members) == 0 {
