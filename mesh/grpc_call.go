@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/balancer/grpclb"
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resolver"
 )
@@ -40,14 +41,18 @@ func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
 	return r
 }
 
-// begin routes the call and sets the deadline that its route asks for. After an
-// error there is nothing to end.
+// begin routes the call, sets the deadline that its route asks for, and has the call
+// pass the filters. After an error there is nothing to end.
 func (r *rpc) begin(ctx context.Context) error {
 	if err := r.call.Begin(ctx); err != nil {
 		return err
 	}
 	if d := r.call.Timeout(); d > 0 {
 		r.Context, r.cancel = context.WithTimeout(ctx, d)
+	}
+	if err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol); err != nil {
+		r.end(err)
+		return err
 	}
 	return nil
 }
@@ -78,9 +83,14 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	err := invoke(r, r.change(method), req, reply, cc, opts...)
-	if r.call.Change().ChangesResponse() {
-		r.changeHeaders(opts)
+	method = r.change(method)
+	followed := r.follow(opts, false)
+	if followed != nil {
+		opts = followed.opts(opts)
+	}
+	err := invoke(r, method, req, reply, cc, opts...)
+	if followed != nil {
+		err = followed.finish(opts, err)
 	}
 	r.end(err)
 	return r.explain(err)
@@ -94,18 +104,21 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	}
 	// The stream may live long after this returned; grpc tells of its end, and of
 	// one that never began.
-	changed := r.call.Change().ChangesResponse()
-	if changed {
+	method = r.change(method)
+	followed := r.follow(opts, true)
+	end := r.end
+	if followed != nil {
 		asked := opts
-		opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { r.changeHeaders(asked) }))
+		opts = followed.opts(opts)
+		end = func(err error) { r.end(followed.finish(asked, err)) }
 	}
-	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(r.end))
-	s, err := open(r, desc, cc, r.change(method), opts...)
+	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(end))
+	s, err := open(r, desc, cc, method, opts...)
 	if err != nil {
 		return nil, r.explain(err)
 	}
-	if changed {
-		return &changedStream{ClientStream: s, rpc: r}, nil
+	if followed != nil {
+		return &followedStream{ClientStream: s, followed: followed}, nil
 	}
 	return s, nil
 }
@@ -139,7 +152,7 @@ func (r *rpc) Values(n *resolver.HeaderName) []string {
 func (r *rpc) Cluster() *balancer.Cluster { return r.call.Cluster }
 
 func (r *rpc) Reroute() error {
-	r.refuse = r.call.Route(r.Context)
+	r.refuse = r.call.Reroute(r.Context)
 	return r.refuse
 }
 

@@ -2,39 +2,58 @@ package mesh
 
 import (
 	"context"
-	"slices"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/balancer"
-	"github.com/weft-mesh/weft/resolver"
+	"github.com/weft-mesh/weft/filter"
 )
 
 // changedRPC is what policy changed of an RPC.
 type changedRPC struct {
 	before    context.Context // with the application's metadata, for header matchers
 	authority string          // in place of the channel's; may be empty
+	header    filter.Header
 }
 
 // change changes the RPC's metadata and returns its method as it is to be sent. A call
 // that waits and is then routed anew keeps its changes.
 func (r *rpc) change(method string) string {
 	change := r.call.Change()
-	if !change.ChangesRequest(true) {
+	changes := change.ChangesRequest(true)
+	entered, rewritten := r.call.Entered()
+	if !changes && !rewritten && (entered == nil || !entered.Header.Changed()) {
 		return method
 	}
-	md, ok := metadata.FromOutgoingContext(r.Context) // a copy
-	if !ok {
-		md = metadata.MD{}
+	r.changed = &changedRPC{before: r.Context}
+	if entered != nil {
+		// A copy: hash policies look at what the filters left.
+		r.changed.header = entered.Header.Copy()
+		method = entered.Path
+		if entered.Authority != r.call.Target.Name {
+			r.changed.authority = entered.Authority
+		}
+	} else {
+		r.changed.header = filter.MetadataOf(r)
 	}
-	to := change.Request(&r.call.Request, mdHeaders(md), grpcProtocol)
-	r.changed = &changedRPC{before: r.Context, authority: to.Host}
-	r.Context = metadata.NewOutgoingContext(r.Context, md)
-	if to.Path != "" {
-		return to.Path
+	if changes {
+		to := change.Request(&r.call.Request, &r.changed.header, grpcProtocol)
+		if to.Path != "" {
+			method = to.Path
+		}
+		if to.Host != "" {
+			r.changed.authority = to.Host
+		}
 	}
+	r.Context = metadata.NewOutgoingContext(r.Context, r.changed.header.Map())
 	return method
+}
+
+// HeaderValues returns the application's metadata. It makes the RPC a
+// filter.HeaderSource.
+func (r *rpc) HeaderValues() map[string][]string {
+	md, _ := metadata.FromOutgoingContext(r.Context) // a copy
+	return md
 }
 
 // grpcProtocol is what policy may call the protocol.
@@ -51,44 +70,4 @@ func (r *rpc) Authority(e *balancer.Endpoint) string {
 	default:
 		return r.changed.authority
 	}
-}
-
-// mdHeaders are metadata that policy can change.
-type mdHeaders metadata.MD
-
-func (h mdHeaders) Values(n *resolver.HeaderName) []string   { return h[n.Lower] }
-func (h mdHeaders) Set(n *resolver.HeaderName, value string) { h[n.Lower] = []string{value} }
-func (h mdHeaders) Del(n *resolver.HeaderName)               { delete(h, n.Lower) }
-func (h mdHeaders) Add(n *resolver.HeaderName, value string) {
-	h[n.Lower] = append(slices.Clip(h[n.Lower]), value)
-}
-
-// changeResponse changes the header of a response, which is new.
-func (r *rpc) changeResponse(md metadata.MD) {
-	if md != nil {
-		r.call.Change().Response(&r.call.Request, mdHeaders(md), grpcProtocol, 200)
-	}
-}
-
-// changeHeaders changes what grpc.Header put into the variables of its callers.
-func (r *rpc) changeHeaders(opts []grpc.CallOption) {
-	for _, o := range opts {
-		if h, ok := o.(grpc.HeaderCallOption); ok {
-			r.changeResponse(*h.HeaderAddr)
-		}
-	}
-}
-
-// changedStream is a stream whose response header policy changes. What grpc.Header is
-// to fill is changed when the stream ends, which is when grpc fills it.
-type changedStream struct {
-	grpc.ClientStream
-	rpc *rpc
-}
-
-// Header returns the header as changed; grpc makes a copy for every caller.
-func (s *changedStream) Header() (metadata.MD, error) {
-	md, err := s.ClientStream.Header()
-	s.rpc.changeResponse(md)
-	return md, err
 }

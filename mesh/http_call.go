@@ -22,6 +22,7 @@ type exchange struct {
 	conn          *endpointConn        // of the last attempt
 	status        int
 	ended         atomic.Bool // a body may be closed while it is read
+	responded     bool        // the response passed the filters
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -31,15 +32,15 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if a := x.call.Answer(); a != nil {
-		return x.answer(req, a), nil
+	if resp, done, err := x.enter(req); done {
+		return resp, err
 	}
 	resp, err := x.send(t, req)
 	if err != nil {
 		x.end(call.Unanswered(req.Context(), err))
 		return nil, err
 	}
-	return x.finish(req, resp), nil
+	return x.finish(req, resp)
 }
 
 // send sends the request to one endpoint after another until a connection takes it.
@@ -124,9 +125,12 @@ type headers http.Header
 func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical] }
 
 // finish arranges for the end of a response to be noticed.
-func (x *exchange) finish(req *http.Request, resp *http.Response) *http.Response {
+func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Response, error) {
 	resp.Request = req // not the copy that was sent
 	x.changeResponse(x.call.Change(), req, resp)
+	if err := x.filterResponse(req, resp); err != nil {
+		return x.refused(req, err)
+	}
 	if x.call.SetCookie != "" {
 		resp.Header.Add("Set-Cookie", x.call.SetCookie)
 	}
@@ -134,12 +138,15 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) *http.Response
 	if upgraded || resp.Body == http.NoBody {
 		// An upgraded connection is the caller's from here on; and its type must show.
 		x.end(balancer.Outcome{Code: resp.StatusCode})
-		return resp
+		return resp, nil
 	}
 	x.status = resp.StatusCode
 	x.ReadCloser = resp.Body
+	if x.call.FollowsTrailer() {
+		x.ReadCloser = &trailerBody{ReadCloser: resp.Body, x: x, resp: resp}
+	}
 	resp.Body = x
-	return resp
+	return resp, nil
 }
 
 // Read reads the response's body and notices its end.

@@ -1,52 +1,52 @@
 package mesh
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/resolver"
 )
 
-// Set, Add and Del make a header that is not the caller's one that policy can change.
-// Add leaves the slice that it found alone, which may be the caller's.
-
-func (h headers) Set(n *resolver.HeaderName, value string) { h[n.Canonical] = []string{value} }
-
-func (h headers) Add(n *resolver.HeaderName, value string) {
-	h[n.Canonical] = append(slices.Clip(h[n.Canonical]), value)
-}
-
-func (h headers) Del(n *resolver.HeaderName) {
-	delete(h, n.Canonical)
-	if n.Canonical == "User-Agent" {
-		h[n.Canonical] = nil // else http.Transport sends its own
-	}
-}
-
-// change returns req as policy has it sent: a copy, unless policy changes nothing.
+// change returns req as policy and filters have it sent: a copy, unless they change
+// nothing.
 func (x *exchange) change(req *http.Request) (*http.Request, error) {
 	change := x.call.Change()
-	if !change.ChangesRequest(false) {
+	changes := change.ChangesRequest(false)
+	entered, rewritten := x.call.Entered()
+	if !changes && !rewritten && (entered == nil || !entered.Header.Changed()) {
 		return req, nil
 	}
 	r := *req
-	if r.Header = maps.Clone(req.Header); r.Header == nil {
+	h := filter.HTTPHeader(req.Header)
+	if entered != nil {
+		h = entered.Header.Copy() // hash policies look at what the filters left
+	}
+	var to resolver.Rewritten
+	if rewritten {
+		to.Path, to.Host = entered.Path, entered.Authority
+		u := *req.URL
+		u.RawQuery = entered.RawQuery
+		r.URL = &u
+	}
+	if changes {
+		by := change.Request(&x.call.Request, &h, protocolOf(req))
+		to.Host, to.Path = cmp.Or(by.Host, to.Host), cmp.Or(by.Path, to.Path)
+	}
+	if r.Header = h.Map(); r.Header == nil {
 		r.Header = http.Header{}
 	}
-	to := change.Request(&x.call.Request, headers(r.Header), protocolOf(req))
 	if to.Host != "" {
 		r.Host = to.Host
 	}
 	if to.Path != "" {
-		u, err := withPath(req.URL, to.Path)
+		u, err := withPath(r.URL, to.Path)
 		if err != nil {
 			return nil, x.call.Refused(fmt.Errorf("%w: policy rewrites %s to a bad path: %w", resolver.ErrUnsupported, x.call.Request.Path, err))
 		}
@@ -64,8 +64,9 @@ func (x *exchange) rehost(req *http.Request, e *balancer.Endpoint) *http.Request
 	}
 	r := *req // an attempt before may still have the other
 	r.Host = e.Hostname()
-	r.Header = maps.Clone(req.Header)
-	change.Rehosted(&x.call.Request, headers(r.Header))
+	h := filter.HTTPHeader(req.Header)
+	change.Rehosted(&x.call.Request, &h)
+	r.Header = h.Map()
 	return &r
 }
 
@@ -92,36 +93,46 @@ func withPath(u *url.URL, path string) (*url.URL, error) {
 }
 
 // answer is the response of a route that answers itself.
-func (x *exchange) answer(req *http.Request, a *resolver.Answer) *http.Response {
+func (x *exchange) answer(req *http.Request, a *resolver.Answer) (*http.Response, error) {
+	resp := newResponse(req, a.Status, string(a.Body))
+	if a.Redirect {
+		resp.Header.Set("Location", a.Location(&x.call.Request, protocolOf(req)))
+	}
+	x.changeResponse(a.Change(), req, resp)
+	if err := x.filterResponse(req, resp); err != nil {
+		return x.refused(req, err)
+	}
+	x.end(balancer.Outcome{Code: resp.StatusCode})
+	return resp, nil
+}
+
+// newResponse is a response that is no backend's.
+func newResponse(req *http.Request, status int, body string) *http.Response {
 	closeBody(req)
 	resp := &http.Response{
-		Status:     strconv.Itoa(a.Status) + " " + http.StatusText(a.Status),
-		StatusCode: a.Status,
+		Status:     strconv.Itoa(status) + " " + http.StatusText(status),
+		StatusCode: status,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:  http.Header{},
 		Body:    http.NoBody,
 		Request: req,
 	}
-	if a.Redirect {
-		resp.Header.Set("Location", a.Location(&x.call.Request, protocolOf(req)))
-	}
-	if len(a.Body) > 0 {
+	if body != "" {
 		resp.Header.Set("Content-Type", "text/plain")
-		resp.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
-		resp.ContentLength = int64(len(a.Body))
+		resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		resp.ContentLength = int64(len(body))
 		if req.Method != http.MethodHead {
-			resp.Body = io.NopCloser(bytes.NewReader(a.Body))
+			resp.Body = io.NopCloser(strings.NewReader(body))
 		}
 	}
-	x.changeResponse(a.Change(), req, resp)
-	x.end(balancer.Outcome{Code: a.Status})
 	return resp
 }
 
 // changeResponse changes the headers of a response, which is new.
 func (x *exchange) changeResponse(c *resolver.Change, req *http.Request, resp *http.Response) {
 	if c.ChangesResponse() {
-		c.Response(&x.call.Request, headers(resp.Header), protocolOf(req), resp.StatusCode)
+		h := filter.OwnHTTPHeader(resp.Header)
+		c.Response(&x.call.Request, &h, protocolOf(req), resp.StatusCode)
 	}
 }
 

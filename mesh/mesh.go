@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resolver"
 )
@@ -26,6 +27,7 @@ type Mesh struct {
 	plainCreds credentials.TransportCredentials
 	source     *source
 	resolver   *resolver.Resolver
+	filters    *filter.Registry
 
 	gate       call.Gate
 	http       httpTargets
@@ -51,6 +53,10 @@ func New(opts ...Option) (*Mesh, error) {
 	if o.open == nil {
 		o.open = openEnvironment
 	}
+	var err error
+	if o.filters, err = filter.NewRegistry(append(resolver.FilterKinds(), o.kinds...)...); err != nil {
+		return nil, fmt.Errorf("weft: %w", err)
+	}
 	src, err := o.open(o)
 	if err != nil {
 		return nil, fmt.Errorf("weft: %w", err)
@@ -60,6 +66,7 @@ func New(opts ...Option) (*Mesh, error) {
 		names:      src.names,
 		plainCreds: o.creds,
 		source:     src,
+		filters:    o.filters,
 	}
 	m.resolver, err = resolver.New(resolver.Config{
 		Source: src.resources,
@@ -156,6 +163,7 @@ func (m *Mesh) Close(ctx context.Context) error {
 	err := m.gate.Drain(ctx)
 	m.resolver.Close()
 	m.source.close()
+	_ = m.filters.Close()
 	m.transports.Range(func(_, t any) bool {
 		t.(*transport).CloseIdleConnections()
 		return true

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 
 	"google.golang.org/grpc/credentials"
+
+	"github.com/weft-mesh/weft/filter"
 )
 
 // An Option configures [New]. What a call does is policy's business; options say
@@ -20,6 +22,9 @@ type options struct {
 	creds  credentials.TransportCredentials
 	open   opener // where policy comes from
 	source string // the option that set open
+
+	kinds   []filter.Kind
+	filters *filter.Registry // of these and of those that the mesh has
 }
 
 // opener makes the mesh's source of resources.
@@ -51,6 +56,16 @@ func WithLogger(l *slog.Logger) Option {
 func WithCredentials(c credentials.TransportCredentials) Option {
 	return optionFunc(func(o *options) error {
 		o.creds = c
+		return nil
+	})
+}
+
+// WithFilter lets policy use the program's own kinds of filters, beside those that come
+// with Weft: by the types of their configurations, on clients and servers, for gRPC and
+// HTTP. See package filter. A kind belongs to one mesh.
+func WithFilter(kinds ...filter.Kind) Option {
+	return optionFunc(func(o *options) error {
+		o.kinds = append(o.kinds, kinds...)
 		return nil
 	})
 }

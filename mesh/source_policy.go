@@ -54,9 +54,13 @@ type embedded struct {
 
 func embed(o *options, p *policy.Policy) (*embedded, error) {
 	e := &embedded{
-		log:    o.logger,
-		static: resolver.NewStatic(resolver.Types(resolver.TypesConfig{Warnings: resolver.NewWarnings(o.logger), Trusted: true})),
-		stop:   func() {},
+		log: o.logger,
+		static: resolver.NewStatic(resolver.Types(resolver.TypesConfig{
+			Warnings: resolver.NewWarnings(o.logger),
+			Trusted:  true,
+			Filters:  o.filters,
+		})),
+		stop: func() {},
 	}
 	return e, e.set(p)
 }

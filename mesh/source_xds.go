@@ -121,6 +121,7 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		Warnings:  resolver.NewWarnings(o.logger),
 		Providers: providers,
 		Trusted:   trusted(&c),
+		Filters:   o.filters,
 	})
 	c.Transport = grpctransport.Builder{Logger: o.logger}
 	c.Logger = o.logger

@@ -1,10 +1,14 @@
 package resolver
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/weft-mesh/weft/filter"
+)
 
 // Change is what a route changes of the calls that it sends to one of its clusters:
-// headers of the request and the response, path and host. It is immutable. A nil
-// *Change changes nothing.
+// headers of the request and the response, path and host, and the filters before that.
+// It is immutable. A nil *Change changes nothing.
 type Change struct {
 	route   *routePolicy
 	vhost   string
@@ -13,6 +17,7 @@ type Change struct {
 	request, response headerMutation
 	path              *pathRewrite
 	host              *hostRewrite
+	filters           filter.Chain
 }
 
 // Rewritten is what a call is to say instead of what the application said.
@@ -98,7 +103,7 @@ func (c *Change) Response(r *Request, h MutableHeaders, protocol string, status 
 }
 
 func (c *Change) subject(r *Request, protocol string) subject {
-	return subject{request: r, protocol: protocol, route: c.route, host: c.vhost, cluster: c.cluster}
+	return subject{request: r, protocol: protocol, route: c.route.name, host: c.vhost, cluster: c.cluster}
 }
 
 // change makes what the levels and the route come to for calls to one cluster; nil if

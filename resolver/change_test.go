@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -12,6 +13,9 @@ import (
 func (h headers) Set(n *resolver.HeaderName, value string) { h[n.Lower] = []string{value} }
 func (h headers) Add(n *resolver.HeaderName, value string) { h[n.Lower] = append(h[n.Lower], value) }
 func (h headers) Del(n *resolver.HeaderName)               { delete(h, n.Lower) }
+func (h headers) DelFunc(del func(string) bool) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return del(strings.ToLower(name)) })
+}
 
 // changingRoutes are routes that change calls, or answer them.
 var changingRoutes = []string{

@@ -1,10 +1,15 @@
 package resolver
 
 import (
-	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
-	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
+	"maps"
+	"slices"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weft-mesh/weft/filter"
 )
 
 // Filter is one HTTP filter of a listener.
@@ -13,6 +18,18 @@ type Filter struct {
 	Name string
 	// TypeURL is the type of its configuration.
 	TypeURL string
+	// Disabled says that it has a part only in the calls of routes that override it
+	// (HttpFilter.disabled).
+	Disabled bool
+}
+
+// httpFilter is a filter with its configuration.
+type httpFilter struct {
+	Filter
+	config *filter.Parsed // nil if it is not acted on
+	// needed says that calls that it has a part in must not do without it, although
+	// there is no such filter.
+	needed bool
 }
 
 const filterTypes = "type.googleapis.com/envoy.extensions.filters.http."
@@ -44,8 +61,8 @@ var harmlessFilters = map[string]bool{
 }
 
 // filters reads a listener's filters: the router must be there, and be the last.
-func (p *path) filters(list []*hcmv3.HttpFilter) ([]Filter, error) {
-	var filters []Filter
+func (p *path) filters(list []*hcmv3.HttpFilter) ([]httpFilter, error) {
+	var filters []httpFilter
 	names := make(map[string]bool, len(list))
 	for i, f := range list {
 		q := p.at("http_filters", i)
@@ -65,29 +82,103 @@ func (p *path) filters(list []*hcmv3.HttpFilter) ([]Filter, error) {
 			return nil, q.errorf("the router must be the last filter")
 		case f.GetConfigDiscovery() != nil && !f.GetIsOptional():
 			return nil, q.to("config_discovery").errorf("%w", ErrUnsupported)
-		case !harmlessFilters[url] && !f.GetIsOptional() && !f.GetDisabled():
-			return nil, q.errorf("filter %q of type %s: %w", f.GetName(), url, ErrUnsupported)
 		}
-		p.to("http_filters[" + f.GetName() + "]").warn()
-		filters = append(filters, Filter{Name: f.GetName(), TypeURL: url})
+		one, err := p.filter(q, f, url)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, one)
 	}
 	return nil, p.to("http_filters").errorf("the last one must be the router (%s)", routerURL)
 }
 
+// filter reads one filter, at q.
+func (p *path) filter(q *path, f *hcmv3.HttpFilter, url string) (httpFilter, error) {
+	one := httpFilter{Filter: Filter{Name: f.GetName(), TypeURL: url, Disabled: f.GetDisabled()}}
+	named := p.to("http_filters[" + f.GetName() + "]")
+	if kinds := p.decoder.config.Filters; kinds.Knows(url) {
+		var err error
+		if one.config, err = kinds.Parse(f.GetTypedConfig(), filter.Place{Warn: named.to("typed_config").warnField}); err != nil {
+			return one, q.to("typed_config").errorf("%w", err)
+		}
+		return one, nil
+	}
+	one.needed = !harmlessFilters[url] && !f.GetIsOptional()
+	if one.needed && !one.Disabled {
+		return one, q.errorf("filter %q of type %s: %w", f.GetName(), url, ErrUnsupported)
+	}
+	named.warn()
+	return one, nil
+}
+
+// warnField says once that a field in p is not acted on.
+func (p *path) warnField(field string) { p.to(field).warn() }
+
+// filterOverrides are what one level of a route configuration says of filters, by
+// their name in the listener. Nil says nothing.
+type filterOverrides map[string]filterOverride
+
+// filterOverride turns a filter off, or on with another configuration.
+type filterOverride struct {
+	disabled bool
+	config   *filter.Parsed // nil if the type is not known
+	typeURL  string
+}
+
+var filterFields = fieldNames("typed_per_filter_config")
+
+// filterOverrider is a level of a route configuration.
+type filterOverrider interface {
+	GetTypedPerFilterConfig() map[string]*anypb.Any
+}
+
+// filterOverrides reads what a level says of filters. One of a type that is not known
+// is an error (gRFC A39), unless it is optional or one of those that Envoy has: it then
+// has no effect, or fails the routes where it would override a filter that is run.
+func (p *path) filterOverrides(m filterOverrider) (filterOverrides, error) {
+	list := m.GetTypedPerFilterConfig()
+	if len(list) == 0 {
+		return nil, nil
+	}
+	overrides := make(filterOverrides, len(list))
+	for _, name := range slices.Sorted(maps.Keys(list)) {
+		q := p.to("typed_per_filter_config[" + name + "]")
+		config, optional := list[name], false
+		if config.MessageIs((*routev3.FilterConfig)(nil)) {
+			var wrapped routev3.FilterConfig
+			if err := config.UnmarshalTo(&wrapped); err != nil {
+				return nil, q.errorf("%w", err)
+			}
+			if wrapped.GetDisabled() {
+				overrides[name] = filterOverride{disabled: true}
+				continue
+			}
+			if wrapped.GetConfig() == nil {
+				return nil, q.to("config").errorf("must be set")
+			}
+			config, optional = wrapped.GetConfig(), wrapped.GetIsOptional()
+			q = q.to("config")
+		}
+		one := filterOverride{typeURL: configType(config)}
+		switch kinds := p.decoder.config.Filters; {
+		case kinds.Knows(one.typeURL):
+			var err error
+			if one.config, err = kinds.Parse(config, filter.Place{Override: true, Warn: q.warnField}); err != nil {
+				return nil, q.errorf("%w", err)
+			}
+		case optional:
+			p.to("typed_per_filter_config").warn()
+			continue
+		case !harmlessFilters[one.typeURL] && !strings.HasPrefix(one.typeURL, filterTypes):
+			return nil, q.errorf("filter of type %s: %w", one.typeURL, ErrUnsupported)
+		default:
+			p.to("typed_per_filter_config").warn()
+		}
+		overrides[name] = one
+	}
+	return overrides, nil
+}
+
 // configType returns the type URL of an extension's configuration, which may be
 // wrapped in a TypedStruct.
-func configType(config *anypb.Any) string {
-	switch {
-	case config.MessageIs((*udpav1.TypedStruct)(nil)):
-		var s udpav1.TypedStruct
-		if config.UnmarshalTo(&s) == nil {
-			return s.GetTypeUrl()
-		}
-	case config.MessageIs((*xdsv3.TypedStruct)(nil)):
-		var s xdsv3.TypedStruct
-		if config.UnmarshalTo(&s) == nil {
-			return s.GetTypeUrl()
-		}
-	}
-	return config.GetTypeUrl()
-}
+func configType(config *anypb.Any) string { return filter.TypeURL(config) }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/weft-mesh/weft/internal/match"
 )
 
 // MutableHeaders are a call's headers, whatever the protocol keeps them in, in a copy
@@ -17,6 +19,8 @@ type MutableHeaders interface {
 	Add(n *HeaderName, value string)
 	// Del removes the header.
 	Del(n *HeaderName)
+	// DelFunc removes the headers whose name, in lower case, del returns true for.
+	DelFunc(del func(lower string) bool)
 }
 
 // headerOp is one change of a header, in the flat list of a route's levels.
@@ -30,6 +34,7 @@ type headerOp struct {
 	// http says that gRPC calls leave it out: the header is gRPC's own, or binary.
 	http  bool
 	value *substitution
+	names match.String // removeMatching
 }
 
 type headerAction uint8
@@ -41,6 +46,7 @@ const (
 	overwriteIfExists
 	appendOrAdd
 	addIfAbsent
+	removeMatching
 )
 
 // headerMutation is a flat list of changes. Nil is none.
@@ -76,8 +82,11 @@ func (m headerMutation) applyLevel(h MutableHeaders, of *subject, values []newVa
 	}
 	for i := range m {
 		op := &m[i]
-		v := newValue{text: op.value.value(of)}
-		v.leave = v.text == "" && !op.keepEmpty || grpc && op.http
+		var v newValue
+		if op.value != nil {
+			v.text = op.value.value(of)
+			v.leave = v.text == "" && !op.keepEmpty || grpc && op.http
+		}
 		switch op.action {
 		case overwriteIfExists:
 			v.leave = v.leave || len(h.Values(op.name)) == 0
@@ -91,6 +100,8 @@ func (m headerMutation) applyLevel(h MutableHeaders, of *subject, values []newVa
 			continue
 		}
 		switch op := &m[i]; op.action {
+		case removeMatching:
+			h.DelFunc(func(name string) bool { return op.names.Match(name) && !(grpc && ownedByGRPC(name)) })
 		case overwrite, overwriteIfExists:
 			h.Set(op.name, values[i].text)
 		default:
@@ -167,11 +178,17 @@ func (p *path) headerOp(name string, number uint8) (headerOp, error) {
 		return op, p.errorf("%q is not the name of a header", name)
 	case lower == "host":
 		return op, p.errorf("host and headers that begin with a colon must not be changed")
-	case strings.HasPrefix(lower, "grpc-"), strings.HasSuffix(lower, "-bin"),
-		lower == "content-type", lower == "te", lower == "user-agent":
-		op.http = true
+	default:
+		op.http = ownedByGRPC(lower)
 	}
 	return op, nil
+}
+
+// ownedByGRPC reports whether gRPC calls keep a header of that name, in lower case, to
+// themselves.
+func ownedByGRPC(lower string) bool {
+	return strings.HasPrefix(lower, "grpc-") || strings.HasSuffix(lower, "-bin") ||
+		lower == "content-type" || lower == "te" || lower == "user-agent"
 }
 
 // headerOption reads an envoy.config.core.v3.HeaderValueOption. A value that cannot

@@ -23,7 +23,7 @@ type listener struct {
 
 	hosting           hosting
 	maxStreamDuration time.Duration // zero is unset
-	filters           []Filter
+	filters           []httpFilter
 }
 
 func decodeListener(c TypesConfig, raw []byte) (string, any, error) {

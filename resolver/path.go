@@ -22,8 +22,9 @@ type path struct {
 // decoder is what decoding one resource says things with.
 type decoder struct {
 	config TypesConfig
-	kind   string // "Cluster"
-	name   string // of the resource
+	kind   string             // "Cluster"
+	name   string             // of the resource
+	warned func(field string) // in place of the configuration's Warnings; nil for those
 }
 
 // root is the path of the resource itself.
@@ -78,6 +79,10 @@ func (p *path) warn() { p.report(false) }
 func (p *path) warnFails() { p.report(true) }
 
 func (p *path) report(fails bool) {
+	if f := p.decoder.warned; f != nil {
+		f(p.text(false))
+		return
+	}
 	if w := p.decoder.config.Warnings; w != nil {
 		w.add(warningKey{p.decoder.kind, p.text(false), fails}, p.decoder.name)
 	}
@@ -101,7 +106,7 @@ func fieldNames(names ...protoreflect.Name) fields {
 // Looking at what is set, not at a list of what to warn about, leaves no field out
 // that a newer control plane may send.
 func (p *path) warnUnread(m proto.Message, read ...fields) {
-	if p.decoder.config.Warnings == nil {
+	if p.decoder.config.Warnings == nil && p.decoder.warned == nil {
 		return
 	}
 	r := m.ProtoReflect()

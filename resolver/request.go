@@ -1,8 +1,9 @@
 package resolver
 
 import (
-	"net/textproto"
 	"strings"
+
+	"github.com/weft-mesh/weft/filter"
 )
 
 // Request is what a route match may look at: one call of the application, before
@@ -37,17 +38,10 @@ type Headers interface {
 
 // HeaderName is a header's name in the forms that protocols key their headers by,
 // computed once per table.
-type HeaderName struct {
-	// Lower is the name in lower case, as HTTP/2 and gRPC metadata have it.
-	Lower string
-	// Canonical is the name as net/http has it.
-	Canonical string
-}
+type HeaderName = filter.HeaderName
 
 // NewHeaderName returns name in both forms.
-func NewHeaderName(name string) *HeaderName {
-	return &HeaderName{Lower: strings.ToLower(name), Canonical: textproto.CanonicalMIMEHeaderKey(name)}
-}
+func NewHeaderName(name string) *HeaderName { return filter.NewHeaderName(name) }
 
 func (r *Request) method() string {
 	switch {

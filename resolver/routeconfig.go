@@ -20,6 +20,8 @@ type routeConfig struct {
 
 	// ignoreParams leaves path parameters (";a=b") out when matching paths.
 	ignoreParams bool
+
+	filters filterOverrides
 }
 
 // virtualHost is a compiled VirtualHost.
@@ -29,6 +31,7 @@ type virtualHost struct {
 	routes  []*routePolicy
 	index   *routeIndex
 	headers headerLevel
+	filters filterOverrides
 }
 
 // clusters adds the names of the clusters that the virtual host refers to.
@@ -59,6 +62,7 @@ type routePolicy struct {
 	headers headerLevel
 	path    *pathRewrite
 	host    *hostRewrite
+	filters filterOverrides
 }
 
 type weightedName struct {
@@ -69,6 +73,7 @@ type weightedName struct {
 	host    *hostRewrite // in place of the route's
 	change  *Change
 	subset  *balancer.Criteria
+	filters filterOverrides
 }
 
 // timeouts are a route's limits of time as policy has them.
@@ -138,7 +143,10 @@ func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error)
 	if err := p.answerSizes(rc, v); err != nil {
 		return nil, err
 	}
-	p.warnUnread(rc, routeConfigFields, headerFields)
+	if v.filters, err = p.filterOverrides(rc); err != nil {
+		return nil, err
+	}
+	p.warnUnread(rc, routeConfigFields, headerFields, filterFields)
 	return v, nil
 }
 
@@ -165,7 +173,10 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	if h.headers, err = p.headerLevel(vh, levelHost); err != nil {
 		return nil, err
 	}
-	p.warnUnread(vh, virtualHostFields, headerFields)
+	if h.filters, err = p.filterOverrides(vh); err != nil {
+		return nil, err
+	}
+	p.warnUnread(vh, virtualHostFields, headerFields, filterFields)
 	return h, nil
 }
 
@@ -181,7 +192,10 @@ func (p *path) route(r *routev3.Route) (*routePolicy, error) {
 	if policy.headers, err = p.headerLevel(r, levelRoute); err != nil {
 		return nil, err
 	}
-	p.warnUnread(r, routeFields, headerFields)
+	if policy.filters, err = p.filterOverrides(r); err != nil {
+		return nil, err
+	}
+	p.warnUnread(r, routeFields, headerFields, filterFields)
 	// A route whose action cannot be taken still has its place: the calls that match
 	// it must not fall to the routes after it.
 	var action string
@@ -277,7 +291,7 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, subset map[string]ba
 	var total uint64
 	for i, c := range w.GetClusters() {
 		q := p.at("clusters", i)
-		q.warnUnread(c, clusterWeightFields, headerFields)
+		q.warnUnread(c, clusterWeightFields, headerFields, filterFields)
 		one := weightedName{name: c.GetName(), weight: c.GetWeight().GetValue()}
 		one.subset = balancer.NewCriteria(criteria(subset, c.GetMetadataMatch()))
 		var err error
@@ -285,6 +299,9 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, subset map[string]ba
 			return err
 		}
 		if one.host, err = q.clusterHost(c); err != nil {
+			return err
+		}
+		if one.filters, err = q.filterOverrides(c); err != nil {
 			return err
 		}
 		total += uint64(c.GetWeight().GetValue())

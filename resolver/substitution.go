@@ -45,7 +45,7 @@ type subject struct {
 	response Headers // nil before there is one
 	status   int
 
-	route   *routePolicy
+	route   string // its name
 	host    string // the virtual host's name
 	cluster string
 }
@@ -138,7 +138,7 @@ func (s *substitute) value(of *subject) string {
 	case fromResponseCode:
 		v = strconv.Itoa(of.status)
 	case fromRoute:
-		v = of.route.name
+		v = of.route
 	case fromVirtualHost:
 		v = of.host
 	case fromCluster:

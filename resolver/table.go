@@ -58,7 +58,7 @@ type tableSpec struct {
 	config            *routeConfig
 	hosting           hosting
 	maxStreamDuration time.Duration
-	filters           []Filter
+	filters           []httpFilter
 }
 
 // virtualHosts returns those that the target's calls may be for.
@@ -93,17 +93,22 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 		version: version,
 		config:  s.config,
 		hosting: s.hosting,
-		filters: s.filters,
 		fixed:   s.target.Authority != "",
 		routes:  make([][]*Route, len(s.config.hosts)),
 	}
 	for _, name := range s.clusters() {
 		t.clusters = append(t.clusters, cluster(name))
 	}
+	for _, f := range s.filters {
+		t.filters = append(t.filters, f.Filter)
+	}
+	filters := newFilterLevel(s.filters).under(s.config.filters)
 	for _, h := range s.virtualHosts() {
+		hostFilters := filters.under(h.filters)
 		routes := make([]*Route, len(h.routes))
 		for i, p := range h.routes {
 			routes[i] = p.bind(h, s.maxStreamDuration, cluster)
+			routes[i].filter(p, hostFilters.under(p.filters))
 		}
 		t.routes[h.ordinal] = routes
 		if t.fixed {

@@ -7,6 +7,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/resolver/xds"
 	"github.com/weft-mesh/weft/security"
 )
@@ -33,6 +34,9 @@ type TypesConfig struct {
 	// Trusted says that every server may change what decides on security, such as the
 	// authority of gRPC calls (gRFC A81, server feature trusted_xds_server).
 	Trusted bool
+
+	// Filters are the kinds of HTTP filters that there are. Nil means none.
+	Filters *filter.Registry
 }
 
 // Types returns the decoders of the resources that tables are made of, for the

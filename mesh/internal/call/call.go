@@ -25,7 +25,7 @@ type Call struct {
 	// was a pick.
 	SetCookie string
 
-	// Cluster is where the call goes; set by Route.
+	// Cluster is where the call goes; set by routing.
 	Cluster *balancer.Cluster
 
 	route  *resolver.Route
@@ -33,25 +33,35 @@ type Call struct {
 	subset *balancer.Criteria
 	hash   hash
 	link   *balancer.Link // of the attempt under way
+	passed *passed        // the filters; nil for none
 }
 
-// Begin routes the call. The error is an *[Error] or a status that policy answers
-// with, and the call has then ended; else End ends it.
+// Begin routes the call. The error is an *[Error], and the call has then ended; else
+// Enter has it pass the filters, and End ends it.
 func (c *Call) Begin(ctx context.Context) error {
 	if !c.Target.Gate.enter() {
 		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
 	}
-	if err := c.Route(ctx); err != nil {
+	if err := c.find(ctx); err != nil {
 		c.Target.Gate.leave()
 		return err
 	}
 	return nil
 }
 
-// Route finds the route and cluster of the call by the target's newest table, and
-// waits for the first one within ctx. The error is as Begin's. An HTTP request whose
-// route answers itself gets no cluster but an Answer.
-func (c *Call) Route(ctx context.Context) error {
+// Reroute routes a call anew that has passed the filters. The error is an *[Error] or a
+// status that policy answers with.
+func (c *Call) Reroute(ctx context.Context) error {
+	if err := c.find(ctx); err != nil {
+		return err
+	}
+	return c.answered()
+}
+
+// find finds the route and cluster of the call by the target's newest table, and
+// waits for the first one within ctx. A call whose route answers itself gets no
+// cluster but an Answer.
+func (c *Call) find(ctx context.Context) error {
 	table := c.Target.Table()
 	if table == nil {
 		var err error
@@ -65,7 +75,8 @@ func (c *Call) Route(ctx context.Context) error {
 	}
 	c.route, c.hash = route, hash{}
 	if a := route.Answer(); a != nil {
-		return c.answered(a)
+		c.Cluster, c.change = nil, a.Change()
+		return nil
 	}
 	to, err := route.Pick()
 	if err != nil {
@@ -111,6 +122,9 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 // End ends the call, and with it the attempt under way, which had this outcome.
 func (c *Call) End(o balancer.Outcome) {
 	c.Done(o)
+	if c.passed != nil {
+		c.passed.end(o)
+	}
 	c.Target.Gate.leave()
 }
 

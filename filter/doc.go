@@ -1,0 +1,39 @@
+// Package filter is how calls are looked at, changed, held up and answered on their
+// way: one mechanism for gRPC and HTTP, for the filters that come with Weft and for
+// those of a program.
+//
+// Three types matter to a reader. A [Kind] reads the configurations of a type and
+// makes filters of them. A [Filter] sees the calls of a route, and may have a
+// [Follower] follow one to its end. A program brings a kind of its own along with
+// mesh.WithFilter; [Of] makes one of a configuration and a function:
+//
+//	type config struct{ Team string }
+//
+//	var team = filter.NewHeaderName("x-team")
+//
+//	kind := filter.Of("example.com/Team", func(c config) (filter.Filter, error) {
+//		return filter.Func(func(_ context.Context, r *filter.Request) error {
+//			r.Header.Set(team, c.Team)
+//			return nil
+//		}), nil
+//	})
+//
+// # How a configuration comes to a call
+//
+//	listener's http_filters ──Kind.Parse──┐ once per resource
+//	typed_per_filter_config ──Kind.Parse──┴──Kind.New──> Filter, once per route ──Request──> calls
+//
+// Policy names a kind by the type of the configuration (gRFC A39), which is a
+// protobuf message, or a TypedStruct with the type in it for configurations that
+// have none. What Parse refuses is refused as part of the resource, and the control
+// plane is told which field. A route's overrides come from four levels: route
+// configuration, virtual host, route and weighted cluster. Nothing is read or merged
+// per call, and a route without filters has no cost.
+//
+// # How a call passes
+//
+// Requests pass the filters in the order of the listener, responses in the reverse
+// order, once per call however often it is tried. A filter ends a call by
+// returning an error: a [Reply] is the answer that the caller gets, under HTTP a
+// response and under gRPC a status.
+package filter

@@ -1,0 +1,60 @@
+package filter
+
+// Request is a call's request, of either protocol. What a filter writes to the
+// fields below Header takes effect; the others say what is.
+type Request struct {
+	// Header is the request's header: HTTP's, without Host, or gRPC's metadata.
+	Header Header
+	// Authority is the host that the call names, with its port if it has one (HTTP's
+	// Host, gRPC's :authority).
+	Authority string
+	// Path is the path without the query, as it goes on the wire; for gRPC
+	// "/package.Service/Method".
+	Path string
+	// RawQuery is the query without the question mark. gRPC has none.
+	RawQuery string
+	// Override is the endpoint that the call is to go to, if it can; the zero value
+	// leaves it to the cluster's balancing.
+	Override Host
+
+	// Method is the HTTP method; "POST" for gRPC.
+	Method string
+	// Scheme is "http" or "https".
+	Scheme string
+	// Protocol is what %PROTOCOL% stands for: "HTTP/1.1", "HTTP/2".
+	Protocol string
+	// GRPC says that the call is a gRPC call and not an HTTP request.
+	GRPC bool
+
+	// Target is what the caller named, without scheme: "orders:8080".
+	Target string
+	// Route and VirtualHost are the names that policy gives them; they may be empty.
+	Route, VirtualHost string
+	// Cluster is the name of the cluster that the call goes to; empty if the route
+	// answers it.
+	Cluster string
+}
+
+// Host is an endpoint that a filter chooses (gRFC A55).
+type Host struct {
+	// Address is the endpoint's "ip:port"; several are separated by commas, the first
+	// that the cluster has is meant. Empty means none.
+	Address string
+	// Strict fails a call that cannot go there.
+	Strict bool
+}
+
+// Response is what comes back for a request.
+type Response struct {
+	// Request is the request as the filters left it. Its Header is to be read only.
+	Request *Request
+	// Header is the response's header.
+	Header Header
+	// Trailer is what came after the body; empty before.
+	Trailer Header
+	// Status is the HTTP status; for gRPC 200.
+	Status int
+	// Endpoint is the "ip:port" of the endpoint that answered; empty for an answer
+	// that policy or a filter gave.
+	Endpoint string
+}

@@ -1,0 +1,81 @@
+package mesh
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/filter"
+)
+
+// enter has the request pass the filters. done is true if one of them, or the route,
+// answered it.
+func (x *exchange) enter(req *http.Request) (resp *http.Response, done bool, err error) {
+	if err := x.call.Enter(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req)); err != nil {
+		resp, err = x.refused(req, err)
+		return resp, true, err
+	}
+	if a := x.call.Answer(); a != nil {
+		resp, err = x.answer(req, a)
+		return resp, true, err
+	}
+	return nil, false, nil
+}
+
+// refused ends a request that a filter ended with an error, which is the response if
+// it is a reply.
+func (x *exchange) refused(req *http.Request, err error) (*http.Response, error) {
+	reply := filter.ReplyOf(err)
+	if reply == nil {
+		closeBody(req)
+		x.end(balancer.Outcome{Err: err})
+		return nil, err
+	}
+	resp := newResponse(req, reply.HTTPStatus(), reply.Body)
+	for name, values := range reply.Header {
+		resp.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if !x.responded {
+		if err := x.filterResponse(req, resp); err != nil {
+			return x.refused(req, err)
+		}
+	}
+	x.end(balancer.Outcome{Code: resp.StatusCode})
+	return resp, nil
+}
+
+// filterResponse has a response pass the filters, once. After an error it is not to be
+// used any more.
+func (x *exchange) filterResponse(req *http.Request, resp *http.Response) error {
+	x.responded = true
+	if !x.call.FollowsResponse() {
+		return nil
+	}
+	h, err := x.call.Response(req.Context(), filter.OwnHTTPHeader(resp.Header), resp.StatusCode)
+	if err != nil {
+		_ = resp.Body.Close()
+		return err
+	}
+	resp.Header = h
+	return nil
+}
+
+// trailerBody is a response's body whose end filters wait for, because of what comes
+// after it.
+type trailerBody struct {
+	io.ReadCloser
+	x    *exchange
+	resp *http.Response
+	done bool
+}
+
+func (b *trailerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF && !b.done {
+		b.done = true
+		if len(b.resp.Trailer) > 0 {
+			b.resp.Trailer = b.x.call.Trailer(filter.OwnHTTPHeader(b.resp.Trailer))
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,137 @@
+package call
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/filter"
+)
+
+// passed is what a call keeps of the filters that it passes. Calls of routes without
+// filters have none.
+type passed struct {
+	request  filter.Request
+	response filter.Response
+	grpc     bool
+	changed  bool // path, query or authority
+
+	follower filter.Follower // nil if no filter cares for the rest
+	header   filter.ResponseFollower
+	trailer  filter.TrailerFollower
+}
+
+// Enter has the call pass its route's filters, in order, within ctx. header is the
+// request's header, protocol what %PROTOCOL% stands for. The call goes on as the
+// filters left it.
+//
+// The error is a filter's [filter.Reply], which HTTP requests get as a response, an
+// *[Error], or a status. Then, too, End ends the call.
+func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string) error {
+	if len(c.change.Filters()) == 0 {
+		return c.answered()
+	}
+	p := &passed{grpc: c.Request.GRPC}
+	c.passed = p
+	route, host, cluster := c.change.Names()
+	p.request = filter.Request{
+		Header:    header,
+		Authority: c.Request.Authority, Path: c.Request.Path, RawQuery: c.Request.RawQuery,
+		Method: c.Request.Method, Scheme: c.Request.Scheme, Protocol: protocol, GRPC: c.Request.GRPC,
+		Target: c.Target.Name, Route: route, VirtualHost: host, Cluster: cluster,
+	}
+	var err error
+	p.follower, err = c.change.Filters().Request(ctx, &p.request)
+	p.header, p.trailer = filter.OfResponse(p.follower), filter.OfTrailer(p.follower)
+	if err != nil {
+		return c.filtered(err)
+	}
+	r := &p.request
+	p.changed = r.Path != c.Request.Path || r.RawQuery != c.Request.RawQuery || r.Authority != c.Request.Authority
+	c.Request.Path, c.Request.RawQuery, c.Request.Authority = r.Path, r.RawQuery, r.Authority
+	c.Request.Headers = &r.Header
+	return c.answered()
+}
+
+// Entered is the request as the filters left it, which is not to be changed any more;
+// nil if it passed none. changed reports whether more of it than its header changed.
+func (c *Call) Entered() (r *filter.Request, changed bool) {
+	if c.passed == nil {
+		return nil, false
+	}
+	return &c.passed.request, c.passed.changed
+}
+
+// FollowsResponse reports whether a filter that the call passed wants to see the
+// response.
+func (c *Call) FollowsResponse() bool {
+	return c.passed != nil && (c.passed.header != nil || c.passed.trailer != nil)
+}
+
+// FollowsTrailer reports whether one wants to see the trailer.
+func (c *Call) FollowsTrailer() bool { return c.passed != nil && c.passed.trailer != nil }
+
+// Response has the header of the response pass the filters, and returns it as they left
+// it. The error takes the place of the response; it is as Enter's.
+func (c *Call) Response(ctx context.Context, header filter.Header, status int) (map[string][]string, error) {
+	p := c.passed
+	if p == nil {
+		return header.Map(), nil
+	}
+	p.response = filter.Response{Request: &p.request, Header: header, Status: status}
+	if link := c.link; link != nil {
+		p.response.Endpoint = link.Endpoint().Address()
+	}
+	if p.header != nil {
+		if err := p.header.Response(ctx, &p.response); err != nil {
+			return nil, c.filtered(err)
+		}
+	}
+	return p.response.Header.Map(), nil
+}
+
+// Trailer has the trailer of the response pass the filters, and returns it as they left
+// it.
+func (c *Call) Trailer(trailer filter.Header) map[string][]string {
+	p := c.passed
+	if p == nil || p.trailer == nil {
+		return trailer.Map()
+	}
+	p.response.Request, p.response.Trailer = &p.request, trailer
+	p.trailer.Trailer(&p.response)
+	return p.response.Trailer.Map()
+}
+
+// end tells the filters how the call ended.
+func (p *passed) end(o balancer.Outcome) {
+	if p.follower == nil {
+		return
+	}
+	f := p.follower
+	p.follower = nil
+	if p.grpc {
+		f.End(filter.Outcome{Code: codes.Code(o.Code), Err: o.Err})
+		return
+	}
+	f.End(filter.Outcome{Status: o.Code, Err: o.Err})
+}
+
+// filtered is the error of a call that a filter ended.
+func (c *Call) filtered(err error) error {
+	if r := filter.ReplyOf(err); r != nil {
+		return r // under gRPC a status
+	}
+	if isStatus(err) {
+		return err
+	}
+	code := codes.Unavailable
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		code = codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		code = codes.Canceled
+	}
+	return c.Target.refuse(nil, code, err)
+}
