@@ -33,6 +33,7 @@ type Cluster struct {
 	generation uint64               // counts the snapshots
 	snapshot   *snapshot
 	views      map[*View]struct{}
+	averages   averages
 	warned     string
 	isSettled  bool
 	grpc       bool      // gRPC has had a view
@@ -251,6 +252,7 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 		c.one = one
 	}
 	one.learn(&now)
+	one.appeared(now.health)
 	first.endpoint = one
 	l := *s
 	l.members = []member{first}

@@ -86,7 +86,7 @@ func (r *round) chooser(g *group, usable func(*Link) bool) chooser {
 	policy := r.policy()
 	r.buckets(g, func(l *locality, t *tally) {
 		if links := r.collect(g, l, usable); len(links) > 0 {
-			choosers = append(choosers, newChooser(policy, links, r.weights))
+			choosers = append(choosers, newChooser(&policy, links, r.weigh(&policy, links)))
 			weights = append(weights, localityWeight(l.weight, t, g.of, r.built.overprovisioning))
 		}
 	})
@@ -112,13 +112,20 @@ func (r *round) buckets(g *group, f func(*locality, *tally)) {
 func (r *round) collect(g *group, l *locality, usable func(*Link) bool) []*Link {
 	links := make([]*Link, 0, l.to-l.from)
 	r.weights = r.weights[:0]
+	if p := r.policy(); p.Kind == PickFirst && p.Shuffle && r.shares == nil {
+		r.shares = r.built.shares()
+	}
 	for k := l.from; k < l.to; k++ {
 		m, link := r.built.members[k], r.links[k]
 		if link == nil || r.built.classes[k]&g.of == 0 || usable != nil && !usable(link) {
 			continue
 		}
 		links = append(links, link)
-		r.weights = append(r.weights, m.weight)
+		weight := m.weight
+		if r.shares != nil {
+			weight = r.shares[k]
+		}
+		r.weights = append(r.weights, weight)
 	}
 	return links
 }

@@ -1,5 +1,7 @@
 package balancer
 
+import "time"
+
 // condition is what was found out about an endpoint beside what its source says: the
 // flags of Envoy's hosts. All views of the cluster see the same.
 type condition = uint32
@@ -24,6 +26,9 @@ func (e *Endpoint) mark(flags condition, on bool) {
 		e.condition.Or(flags)
 	} else {
 		e.condition.And(^flags)
+		if flags&failsChecks != 0 {
+			e.recovered(time.Now())
+		}
 	}
 }
 

@@ -151,7 +151,11 @@ type Policy struct {
 	// ActiveRequestBias is the exponent of least_request's weighting when weights
 	// differ: weight / (active+1)^bias. Negative means unset (1.0).
 	ActiveRequestBias float64
-	// Shuffle makes pick_first try the endpoints in random order (gRFC A62).
+	// FullScan has least_request compare all endpoints in place of ChoiceCount, where their
+	// weights are the same (envoy LeastRequest.FULL_SCAN).
+	FullScan bool
+	// Shuffle makes pick_first try the endpoints in random order (gRFC A62), those of
+	// greater weight rather earlier (gRFC A113).
 	Shuffle bool
 	// MinRingSize and MaxRingSize bound the points on ring_hash's ring. 0 means
 	// DefaultMinRingSize and MaxRingSize, which they do not exceed; the first is not
@@ -163,6 +167,14 @@ type Policy struct {
 	// HashHostname has ring_hash and maglev place an endpoint by its host name, if it
 	// has one, not by its address. What its label hash_key says counts more.
 	HashHostname bool
+	// SlowStart is for RoundRobin, LeastRequest and ClientSideWeightedRoundRobin.
+	SlowStart SlowStart
+	// EWMA has the parameters of PeakEWMA, and Load those of
+	// ClientSideWeightedRoundRobin.
+	EWMA EWMA
+	Load LoadWeights
+	// RandomSubset leaves out endpoints before any policy picks.
+	RandomSubset RandomSubset
 }
 
 // The sizes of hash tables, as Envoy has them.
@@ -187,6 +199,11 @@ const (
 	// localities are weighted, those, in one table over all of a priority.
 	RingHash
 	Maglev
+	// PeakEWMA goes by how long answers take: see EWMA.
+	PeakEWMA
+	// ClientSideWeightedRoundRobin goes by the loads that endpoints report: see
+	// LoadWeights.
+	ClientSideWeightedRoundRobin
 )
 
 // Socket is one way to secure a connection, for the endpoints whose socket labels

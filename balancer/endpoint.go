@@ -13,9 +13,13 @@ type Endpoint struct {
 	form     *connectionForm
 	facts    atomic.Pointer[facts]
 
-	active    atomic.Int64
 	condition atomic.Uint32
 	monitor   atomic.Pointer[monitor] // nil without outlier detection
+
+	healthySince atomic.Int64 // for slow start; Unix nanoseconds, 0 before it first was
+
+	active  atomic.Int64
+	latency latency
 
 	generation uint64 // of the newest snapshot that has it; guarded by cluster.mu
 }

@@ -19,6 +19,7 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 		c.index[entry.Address] = e
 	}
 	e.generation = c.generation
+	e.appeared(entry.Health)
 	return e, true
 }
 

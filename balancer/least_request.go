@@ -10,8 +10,11 @@ import (
 
 // newLeastRequest returns the chooser for envoy's least_request, which goes two ways
 // by whether the weights differ.
-func newLeastRequest(p Policy, links []*Link, weights []uint32) chooser {
+func newLeastRequest(p *Policy, links []*Link, weights []uint32) chooser {
 	if slices.Min(weights) == slices.Max(weights) {
+		if p.FullScan {
+			return &fewestOfAll{links}
+		}
 		return &fewest{links, max(2, p.ChoiceCount)}
 	}
 	bias := p.ActiveRequestBias
@@ -38,19 +41,24 @@ type fewest struct {
 }
 
 func (f *fewest) choose() *Link {
-	// Two different ones from one random number.
-	n, r := uint64(len(f.links)), rand.Uint64()
-	first := r & math.MaxUint32 * n >> 32
-	second := r >> 32 * (n - 1) >> 32
-	if second >= first {
-		second++
-	}
-	best, active := f.links[first], f.links[first].endpoint.active.Load()
-	best, active = fewer(best, active, f.links[second])
+	best, other := drawTwo(f.links)
+	active := best.endpoint.active.Load()
+	best, active = fewer(best, active, other)
 	for range f.choices - 2 {
-		best, active = fewer(best, active, f.links[rand.Uint64N(n)])
+		best, active = fewer(best, active, f.links[rand.Uint64N(uint64(len(f.links)))])
 	}
 	return best
+}
+
+// drawTwo draws two different links, with one random number.
+func drawTwo(links []*Link) (first, second *Link) {
+	n, r := uint64(len(links)), rand.Uint64()
+	i := r & math.MaxUint32 * n >> 32
+	k := r >> 32 * (n - 1) >> 32
+	if k >= i {
+		k++
+	}
+	return links[i], links[k]
 }
 
 func fewer(best *Link, active int64, other *Link) (*Link, int64) {
@@ -60,14 +68,37 @@ func fewer(best *Link, active int64, other *Link) (*Link, int64) {
 	return best, active
 }
 
+// fewestOfAll looks at all links, which takes as long as there are many, and takes one
+// of those with the fewest calls in flight, each of them equally often
+// (envoy LeastRequest.FULL_SCAN).
+type fewestOfAll struct{ links []*Link }
+
+func (f *fewestOfAll) choose() *Link {
+	best, active, ties := f.links[0], f.links[0].endpoint.active.Load(), uint64(1)
+	for _, l := range f.links[1:] {
+		switch a := l.endpoint.active.Load(); {
+		case a < active:
+			best, active, ties = l, a, 1
+		case a == active:
+			if ties++; rand.Uint64N(ties) == 0 {
+				best = l
+			}
+		}
+	}
+	return best
+}
+
 // biased chooses a link with a probability in proportion to
 //
 //	weight / (active + 1)^bias
 //
 // which is the rate that Envoy's weighted least request gives it
 // (envoy.config.cluster.v3.Cluster.LeastRequestLbConfig.active_request_bias). Envoy
-// keeps a priority queue, which takes a lock; here few links are weighed against one
-// another as they are, and of many a sample that is drawn by weight.
+// keeps a priority queue, which takes a lock. Here few links are weighed against one
+// another as they are. Of many, one is drawn by weight and then taken with a
+// probability of 1/(active+1)^bias, else another is drawn: that gives just these rates.
+// Where so many are busy that none of a number of draws was taken, those drawn are
+// weighed against one another.
 type biased struct {
 	links    []*Link
 	bias     float64
@@ -76,35 +107,51 @@ type biased struct {
 }
 
 const (
-	few    = 8 // up to so many links are weighed all
-	sample = 4 // of more
+	few   = 8  // up to so many links are weighed all
+	draws = 16 // of more
 )
 
 func (b *biased) choose() *Link {
-	var sums [few]float64 // of the rates up to each candidate
-	var indices [few]int
-	var sum float64
-	n := len(b.weights)
 	if b.schedule != nil {
-		n = sample
+		return b.draw()
 	}
-	for k := range n {
-		index, weight := k, 1.0
-		if b.schedule != nil {
-			index = b.schedule.Random()
-		} else {
-			weight = float64(b.weights[k])
+	var rates [few]float64
+	for k, w := range b.weights {
+		rates[k] = float64(w) / b.cost(b.links[k].endpoint.active.Load())
+	}
+	return b.links[choose(rates[:len(b.weights)])]
+}
+
+func (b *biased) draw() *Link {
+	var drawn [draws]*Link
+	var rates [draws]float64
+	for k := range draws {
+		l := b.links[b.schedule.Random()]
+		active := l.endpoint.active.Load()
+		if active <= 0 {
+			return l
 		}
-		sum += weight / b.cost(b.links[index].endpoint.active.Load())
-		sums[k], indices[k] = sum, index
+		drawn[k], rates[k] = l, 1/b.cost(active)
+		if rand.Float64() < rates[k] {
+			return l
+		}
+	}
+	return drawn[choose(rates[:])]
+}
+
+// choose draws an index with a probability in proportion to its rate.
+func choose(rates []float64) int {
+	sum := 0.0
+	for _, r := range rates {
+		sum += r
 	}
 	point := rand.Float64() * sum
-	for k := range n - 1 {
-		if point < sums[k] {
-			return b.links[indices[k]]
+	for k, r := range rates {
+		if point -= r; point < 0 {
+			return k
 		}
 	}
-	return b.links[indices[n-1]]
+	return len(rates) - 1
 }
 
 func (b *biased) cost(active int64) float64 {

@@ -19,6 +19,12 @@ type Link struct {
 	state    atomic.Int32
 	reported atomic.Int32 // the State that the Conn reported last
 	asked    atomic.Bool  // Connect was called and no report has come since
+	// What is known of the endpoint's load, nil before a report; and whether reports
+	// come out of band.
+	load      atomic.Pointer[loadWeight]
+	outOfBand atomic.Bool
+	// Since when the link is Ready; Unix nanoseconds, 0 before it first was.
+	readySince atomic.Int64
 	// Since when the link could have been Ready and is not, and when
 	// TransientFailure ends where links connect on demand; Unix nanoseconds.
 	waitingSince, retryAt atomic.Int64
@@ -31,6 +37,8 @@ type Link struct {
 	// Owned by the view's rebuild.
 	generation  uint64    // of the newest snapshot that has it
 	unusedSince time.Time // zero while its priority is in use
+	// How often its Conn was told to have loads reported.
+	reportingPeriod time.Duration
 }
 
 // Outcome is what became of an attempt that was sent over a Link.
@@ -97,6 +105,9 @@ func (l *Link) report(s State, err error) {
 		after = Ready
 		l.err, l.failures = nil, 0
 		l.waitingSince.Store(0)
+		if before != Ready {
+			l.becameReady()
+		}
 	case TransientFailure:
 		after = TransientFailure
 		l.err = err

@@ -8,7 +8,7 @@ type chooser interface {
 
 // newChooser returns the policy's chooser over links, of which there must be at
 // least one. It keeps links but not weights, which are all above zero.
-func newChooser(p Policy, links []*Link, weights []uint32) chooser {
+func newChooser(p *Policy, links []*Link, weights []uint32) chooser {
 	if len(links) == 1 {
 		return only{links[0]}
 	}
@@ -17,8 +17,10 @@ func newChooser(p Policy, links []*Link, weights []uint32) chooser {
 		return newRandom(links, weights)
 	case LeastRequest:
 		return newLeastRequest(p, links, weights)
+	case PeakEWMA:
+		return newPeakEWMA(&p.EWMA, links)
 	case PickFirst:
-		return newPickFirst(p, links)
+		return newPickFirst(p, links, weights)
 	}
 	return newRoundRobin(links, weights)
 }

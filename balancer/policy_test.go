@@ -306,7 +306,7 @@ func BenchmarkPick(b *testing.B) {
 }
 
 func TestPickDoesNotAllocate(t *testing.T) {
-	for _, kind := range []PolicyKind{RoundRobin, Random, LeastRequest, PickFirst, RingHash, Maglev} {
+	for _, kind := range []PolicyKind{RoundRobin, Random, LeastRequest, PickFirst, RingHash, Maglev, PeakEWMA, ClientSideWeightedRoundRobin} {
 		for _, weight := range []uint32{1, 2} {
 			endpoints := addresses("e", 20)
 			endpoints[0].Weight = weight

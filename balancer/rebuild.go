@@ -100,12 +100,14 @@ func (v *View) rebuild(s *snapshot) {
 	if v.options.OnDemand && s.logical != nil {
 		s = s.logical
 	}
+	s = v.randomSubset(s)
 	if s != v.built {
 		r.adopt(s)
 	}
 	r.survey()
 	r.divide()
 	r.makeLinks()
+	r.learn()
 	v.picker.Store(r.newPicker())
 	for _, l := range r.gone {
 		l.close()

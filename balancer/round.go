@@ -32,7 +32,9 @@ type round struct {
 	localities []tally // of built.localities
 	groups     []group
 	weights    []uint32
-	gone       []*Link // to close when the new picker is in place
+	exact      []float64
+	shares     []uint32 // of built's members, where they stand in for their weights
+	gone       []*Link  // to close when the new picker is in place
 }
 
 // adopt takes over a new snapshot, with the links to endpoints that are still there.
@@ -280,7 +282,8 @@ func (r *round) connect() {
 		}
 		if policy.Kind == PickFirst {
 			r.buckets(g, func(l *locality, _ *tally) {
-				connectFirst(policy, r.collect(g, l, nil), r.now)
+				links := r.collect(g, l, nil)
+				connectFirst(&policy, links, r.weights, r.now)
 			})
 			continue
 		}

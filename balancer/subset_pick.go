@@ -127,6 +127,7 @@ func (r *round) newSubsetPicker(p *picker) *picker {
 	for _, sub := range r.parts {
 		sub.takeLinks(r.links)
 		sub.made = sub.newPicker()
+		r.wakeIn(sub.next)
 		pickers[sub.part] = sub.made
 		switch sub.made.state {
 		case Ready:

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,10 @@ type View struct {
 	options   ViewOptions
 
 	picker atomic.Pointer[picker]
+
+	// What is to be learned of calls, see signals.go.
+	latency     atomic.Bool
+	loadWeights atomic.Pointer[LoadWeights] // nil where loads do not matter
 
 	done chan struct{} // closed by Close
 
@@ -32,6 +37,10 @@ type View struct {
 	links      []*Link // of built's members; of the newest picker too, so not to be changed
 	byEndpoint map[*Endpoint]*Link
 	generation uint64 // counts the snapshots built
+	outOfBand  bool   // links were told to have loads reported
+	// The view's part of a snapshot, see random_subset.go.
+	subsetOf, subset *snapshot
+	seed             uint64 // random
 }
 
 // ViewOptions says how a View's connections come about and whom it is for.
@@ -79,6 +88,7 @@ func newView(c *Cluster, k Connector, o ViewOptions) *View {
 		done:       make(chan struct{}),
 		running:    true,
 		byEndpoint: map[*Endpoint]*Link{},
+		seed:       rand.Uint64(),
 	}
 	v.picker.Store(&picker{snapshot: new(snapshot), state: Connecting, err: ErrConnecting})
 	return v

@@ -111,7 +111,6 @@ func TestIstioWarnings(t *testing.T) {
 		{"sidecar", sidecarMode("delta", istioSecrets(t, testca.New(t, "istio"))), []string{
 			"Cluster circuit_breakers.thresholds",
 			"Cluster filters",
-			"Cluster least_request_lb_config.slow_start_config",
 			"RouteConfiguration virtual_hosts[].include_request_attempt_count",
 			"RouteConfiguration virtual_hosts[].routes[].route.request_mirror_policies",
 			"RouteConfiguration virtual_hosts[].routes[].route.retry_policy",

@@ -38,7 +38,7 @@ func decodeCluster(c TypesConfig, raw []byte) (string, any, error) {
 
 var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "lb_policy",
 	"load_assignment", "least_request_lb_config", "common_lb_config", "load_balancing_policy", "metadata",
-	"ring_hash_lb_config", "maglev_lb_config", "original_dst_lb_config",
+	"ring_hash_lb_config", "maglev_lb_config", "round_robin_lb_config", "original_dst_lb_config",
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
 	"transport_socket", "transport_socket_matches", "typed_extension_protocol_options", "http2_protocol_options",
 	"circuit_breakers", "upstream_connection_options", "upstream_bind_config", "max_requests_per_connection", "common_http_protocol_options",

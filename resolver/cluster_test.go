@@ -52,7 +52,6 @@ func TestClusterConfig(t *testing.T) {
 			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.RingHash, MaxRingSize: 2048, HashHostname: true}},
 		typed(`wrr_locality.v3.WrrLocality", "endpointPickingPolicy": {"policies": [
 			{"typedExtensionConfig": {"name": "unknown", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Empty"}}},
-			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}}},
 			{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}}}]}`): {
 			PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Random}},
 		// The newer form has localities in the policy, not in common_lb_config.

@@ -1,13 +1,16 @@
 package resolver
 
 import (
+	peakewmav3 "github.com/envoyproxy/go-control-plane/contrib/envoy/extensions/load_balancing_policies/peak_ewma/v3alpha"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	cswrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
 	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastrequestv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	pickfirstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/pick_first/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	randomsubsettingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random_subsetting/v3"
 	ringhashv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
@@ -20,13 +23,6 @@ import (
 )
 
 const lbPolicies = "type.googleapis.com/envoy.extensions.load_balancing_policies."
-
-// substituted are policies that round_robin stands in for, with a warning. To
-// balance by another rule sends no call to a place where it must not go.
-var substituted = map[string]bool{
-	lbPolicies + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": true,
-	lbPolicies + "random_subsetting.v3.RandomSubsetting":                            true,
-}
 
 // maxPolicyDepth is how deep policies may be nested (gRFC A52).
 const maxPolicyDepth = 16
@@ -45,12 +41,20 @@ func (p *path) clusterPolicy(m *clusterv3.Cluster, c *balancer.Config) error {
 	switch m.GetLbPolicy() {
 	case clusterv3.Cluster_ROUND_ROBIN:
 		c.Policy.Kind = balancer.RoundRobin
-	case clusterv3.Cluster_LEAST_REQUEST:
-		l := m.GetLeastRequestLbConfig()
+		q, l := p.to("round_robin_lb_config"), m.GetRoundRobinLbConfig()
 		if l != nil {
-			p.to("least_request_lb_config").warnUnread(l, leastRequestFields)
+			q.warnUnread(l, slowStartField)
 		}
-		return p.to("least_request_lb_config").leastRequest(l.GetChoiceCount(), l.GetActiveRequestBias(), c)
+		return q.slowStart(l.GetSlowStartConfig(), c)
+	case clusterv3.Cluster_LEAST_REQUEST:
+		q, l := p.to("least_request_lb_config"), m.GetLeastRequestLbConfig()
+		if l != nil {
+			q.warnUnread(l, leastRequestFields, slowStartField)
+		}
+		if err := q.leastRequest(l.GetChoiceCount(), l.GetActiveRequestBias(), c); err != nil {
+			return err
+		}
+		return q.slowStart(l.GetSlowStartConfig(), c)
 	case clusterv3.Cluster_RANDOM:
 		c.Policy.Kind = balancer.Random
 	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV:
@@ -63,7 +67,10 @@ func (p *path) clusterPolicy(m *clusterv3.Cluster, c *balancer.Config) error {
 	return nil
 }
 
-var leastRequestFields = fieldNames("choice_count", "active_request_bias", "locality_lb_config")
+var (
+	leastRequestFields      = fieldNames("choice_count", "active_request_bias")
+	typedLeastRequestFields = fieldNames("locality_lb_config", "enable_full_scan", "selection_method")
+)
 
 func (p *path) leastRequest(choices *wrapperspb.UInt32Value, bias *corev3.RuntimeDouble, c *balancer.Config) error {
 	c.Policy = balancer.Policy{Kind: balancer.LeastRequest, ActiveRequestBias: -1}
@@ -82,28 +89,20 @@ func (p *path) leastRequest(choices *wrapperspb.UInt32Value, bias *corev3.Runtim
 // maxChoices bounds what a pick costs (gRFC A48 has 10).
 const maxChoices = 100
 
-// typedPolicy reads the first policy of a list that is known (gRFC A52).
+// typedPolicy reads the first policy of a list that is known (gRFC A52). Others,
+// TypedStructs among them, are passed over.
 func (p *path) typedPolicy(list *clusterv3.LoadBalancingPolicy, c *balancer.Config, depth int) error {
 	if depth == maxPolicyDepth {
 		return p.errorf("policies are nested deeper than %d", maxPolicyDepth)
 	}
-	substitute := -1
 	for i, policy := range list.GetPolicies() {
 		config := policy.GetTypedExtensionConfig().GetTypedConfig()
 		q := p.at("policies", i).to("typed_extension_config").to("typed_config")
-		known, err := q.knownPolicy(config, c, depth)
-		if known || err != nil {
+		if known, err := q.knownPolicy(config, c, depth); known || err != nil {
 			return err
 		}
-		if substitute < 0 && substituted[configType(config)] {
-			substitute = i
-		}
 	}
-	if substitute < 0 {
-		return p.errorf("%w: none of the policies is known", ErrUnsupported)
-	}
-	p.to("policies[" + configType(list.GetPolicies()[substitute].GetTypedExtensionConfig().GetTypedConfig()) + "]").warn()
-	return nil
+	return p.errorf("%w: none of the policies is known", ErrUnsupported)
 }
 
 var localityLBFields = fieldNames("locality_lb_config")
@@ -112,11 +111,12 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 	switch config.GetTypeUrl() {
 	case lbPolicies + "round_robin.v3.RoundRobin":
 		var m roundrobinv3.RoundRobin
-		if err := p.policyConfig(config, &m, localityLBFields); err != nil {
+		if err := p.policyConfig(config, &m, localityLBFields, slowStartField); err != nil {
 			return false, err
 		}
 		c.Policy.Kind = balancer.RoundRobin
 		p.localityLB(m.GetLocalityLbConfig(), c)
+		return true, p.slowStart(m.GetSlowStartConfig(), c)
 	case lbPolicies + "random.v3.Random":
 		var m randomv3.Random
 		if err := p.policyConfig(config, &m, localityLBFields); err != nil {
@@ -126,11 +126,16 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 		p.localityLB(m.GetLocalityLbConfig(), c)
 	case lbPolicies + "least_request.v3.LeastRequest":
 		var m leastrequestv3.LeastRequest
-		if err := p.policyConfig(config, &m, leastRequestFields); err != nil {
+		if err := p.policyConfig(config, &m, leastRequestFields, typedLeastRequestFields, slowStartField); err != nil {
 			return false, err
 		}
 		p.localityLB(m.GetLocalityLbConfig(), c)
-		return true, p.leastRequest(m.GetChoiceCount(), m.GetActiveRequestBias(), c)
+		if err := p.leastRequest(m.GetChoiceCount(), m.GetActiveRequestBias(), c); err != nil {
+			return false, err
+		}
+		// The first is what the second was called before.
+		c.Policy.FullScan = m.GetEnableFullScan().GetValue() || m.GetSelectionMethod() == leastrequestv3.LeastRequest_FULL_SCAN
+		return true, p.slowStart(m.GetSlowStartConfig(), c)
 	case lbPolicies + "ring_hash.v3.RingHash":
 		var m ringhashv3.RingHash
 		if err := p.policyConfig(config, &m, ringHashFields, typedRingHashFields); err != nil {
@@ -149,6 +154,24 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 			return false, err
 		}
 		c.Policy = balancer.Policy{Kind: balancer.PickFirst, Shuffle: m.GetShuffleAddressList()}
+	case lbPolicies + "peak_ewma.v3alpha.PeakEwma":
+		var m peakewmav3.PeakEwma
+		if err := p.policyConfig(config, &m, peakEWMAFields); err != nil {
+			return false, err
+		}
+		return true, p.peakEWMA(&m, c)
+	case lbPolicies + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin":
+		var m cswrrv3.ClientSideWeightedRoundRobin
+		if err := p.policyConfig(config, &m, loadWeightFields, slowStartField); err != nil {
+			return false, err
+		}
+		return true, p.loadWeights(&m, c)
+	case lbPolicies + "random_subsetting.v3.RandomSubsetting":
+		var m randomsubsettingv3.RandomSubsetting
+		if err := p.policyConfig(config, &m, randomSubsettingFields); err != nil {
+			return false, err
+		}
+		return true, p.randomSubsetting(&m, c, depth)
 	case lbPolicies + "wrr_locality.v3.WrrLocality":
 		var m wrrlocalityv3.WrrLocality
 		if err := p.policyConfig(config, &m, fieldNames("endpoint_picking_policy")); err != nil {
@@ -158,6 +181,7 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 			return false, err
 		}
 		c.LocalityWeighted = true
+		c.Policy.RandomSubset.PerLocality = c.Policy.RandomSubset.Size > 0 // subsets of each locality's endpoints
 	case lbPolicies + "subset.v3.Subset":
 		var m subsetv3.Subset
 		if err := p.policyConfig(config, &m, subsetFields, typedSubsetFields); err != nil {
