@@ -19,6 +19,7 @@ type Cluster struct {
 	settled chan struct{}
 	running sync.WaitGroup // look-ups
 	stale   atomic.Bool    // someone is about to reassess the endpoints
+	active  atomic.Int64   // calls in flight, if counts
 
 	connection atomic.Pointer[Connection] // of config; never nil
 
@@ -32,6 +33,7 @@ type Cluster struct {
 	one        *Endpoint            // the one endpoint that a LOGICAL_DNS cluster is to HTTP
 	generation uint64               // counts the snapshots
 	snapshot   *snapshot
+	counts     bool // whether active is kept
 	views      map[*View]struct{}
 	averages   averages
 	warned     string
@@ -176,6 +178,7 @@ func (c *Cluster) publish() {
 	}
 	c.snapshot = s
 	c.sweep()
+	c.countCalls()
 	if c.detect() {
 		c.snapshot = c.snapshot.reassessed()
 	}

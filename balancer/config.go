@@ -164,6 +164,10 @@ type Policy struct {
 	// TableSize is the number of slots of maglev's table, a prime of at most
 	// MaxMaglevTableSize. 0 means DefaultMaglevTableSize.
 	TableSize uint64
+	// HashBalanceFactor bounds what an endpoint has in flight under ring_hash and maglev,
+	// in percent of its share of the cluster's calls in flight, at least 100. Keys of an
+	// endpoint that has more go to others for that long. Zero does not bound it.
+	HashBalanceFactor uint32
 	// HashHostname has ring_hash and maglev place an endpoint by its host name, if it
 	// has one, not by its address. What its label hash_key says counts more.
 	HashHostname bool

@@ -79,4 +79,4 @@ func (e *Endpoint) Socket() *Socket { return e.socket }
 
 // Active returns the number of picks of the endpoint that are not Done, by all
 // views of the cluster.
-func (e *Endpoint) Active() int64 { return e.active.Load() }
+func (e *Endpoint) Active() int64 { return e.active.Load() &^ countedInCluster }

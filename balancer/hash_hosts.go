@@ -41,6 +41,7 @@ func (r *round) hashTable(g *group) *hashTable {
 		} else {
 			t = newRing(hosts, cmp.Or(p.MinRingSize, min(DefaultMinRingSize, p.largestRing())), p.largestRing())
 		}
+		t.bound = newBound(p, hosts, len(r.built.members))
 	}
 	if cache.tables == nil {
 		cache.tables = map[hashTableKey]*hashTable{}

@@ -128,7 +128,11 @@ func (v *View) pickHash(p *picker, info PickInfo) (*Link, error) {
 	}
 	t := p.hash.part(hash)
 	place := t.place(hash)
-	l := p.links[t.slots[place]]
+	member := t.slots[place]
+	if t.bound != nil {
+		member = t.bound.choose(v, p, hash, member, info.Exclude)
+	}
+	l := p.links[member]
 	if l == nil || !v.usable(l) || len(info.Exclude) > 0 && slices.Contains(info.Exclude, l.endpoint) {
 		var err error
 		if l, err = v.walk(p, t, place, info); err != nil {
@@ -141,7 +145,7 @@ func (v *View) pickHash(p *picker, info PickInfo) (*Link, error) {
 			return nil, err
 		}
 	}
-	l.endpoint.active.Add(1)
+	l.endpoint.begin()
 	return l, nil
 }
 

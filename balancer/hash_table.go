@@ -14,6 +14,7 @@ import (
 // means that the table of other members differs little from it.
 type hashTable struct {
 	slots []uint32 // indexes of members
+	bound *bound   // nil if the load is not bounded
 
 	// Of a ring: the points at which the slots stand, ascending, and the first point
 	// at or after each multiple of 2^shift, where the search begins. Hashes are spread
@@ -101,6 +102,7 @@ func newRing(hosts []hashHost, smallest, largest uint64) *hashTable {
 // and 1 gives, and takes the next one that is free whenever it is its turn. The
 // heaviest host has a turn in every round, the others by their weight. size is prime.
 func newMaglev(hosts []hashHost, size uint64) *hashTable {
+	hosts = slices.Clone(hosts)
 	slices.SortFunc(hosts, func(a, b hashHost) int {
 		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.member, b.member))
 	})

@@ -77,7 +77,7 @@ func (l *Link) Err() error {
 // Pick that returned the link, whether or not anything was sent, and may be called
 // after the endpoint has gone and the view was closed.
 func (l *Link) Done(o Outcome) {
-	l.endpoint.active.Add(-1)
+	l.endpoint.end()
 	if m := l.endpoint.monitor.Load(); m != nil {
 		m.learn(o, l.view.options.GRPC)
 	}

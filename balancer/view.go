@@ -133,7 +133,7 @@ func (v *View) pick(p *picker, info PickInfo) (*Link, error) {
 			return nil, err
 		}
 	}
-	l.endpoint.active.Add(1)
+	l.endpoint.begin()
 	return l, nil
 }
 

@@ -38,6 +38,14 @@ func TestClusterConfig(t *testing.T) {
 		`{"name": "c", ` + eds + `, "lbPolicy": "LEAST_REQUEST"}`:                              {PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.LeastRequest, ActiveRequestBias: -1}},
 		`{"name": "c", ` + eds + `, "lbPolicy": "LEAST_REQUEST", "leastRequestLbConfig": {"choiceCount": 5, "activeRequestBias": {"defaultValue": 0.5}}}`: {
 			PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.LeastRequest, ChoiceCount: 5, ActiveRequestBias: 0.5}},
+		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "commonLbConfig": {"consistentHashingLbConfig": {"hashBalanceFactor": 100}}}`: {
+			PanicThreshold: 50, LegacyPolicy: true, Policy: balancer.Policy{Kind: balancer.Maglev, HashBalanceFactor: 100}},
+		typed(`ring_hash.v3.RingHash", "hashBalanceFactor": 150, "useHostnameForHashing": true`): {
+			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.RingHash, HashBalanceFactor: 150, HashHostname: true}},
+		typed(`ring_hash.v3.RingHash", "hashBalanceFactor": 150, "consistentHashingLbConfig": {"hashBalanceFactor": 120}`): {
+			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.RingHash, HashBalanceFactor: 120}},
+		typed(`maglev.v3.Maglev", "consistentHashingLbConfig": {"hashBalanceFactor": 125}`): {
+			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Maglev, HashBalanceFactor: 125}},
 		typed(`random.v3.Random"`):                                             {PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`random.v3.Random", ` + locality):                                {PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`round_robin.v3.RoundRobin", ` + locality):                       {PanicThreshold: 50, LocalityWeighted: true},
@@ -134,8 +142,10 @@ func TestRefusedClusters(t *testing.T) {
 		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"maximumRingSize": 8388609}}`:      {"ring_hash_lb_config.maximum_ring_size:", "8388609"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"minimumRingSize": 0}}`:            {"ring_hash_lb_config.minimum_ring_size:", "0 is not"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"maximumRingSize": 9}}`:            {"ring_hash_lb_config.minimum_ring_size:", "1024 is more than"},
-		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 65536}}`:                   {"maglev_lb_config.table_size:", "65536 is not a prime"},
-		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 5000023}}`:                 {"maglev_lb_config.table_size:", "at most 5000011"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "commonLbConfig": {"consistentHashingLbConfig": {"hashBalanceFactor": 99}}}`: {
+			"common_lb_config.consistent_hashing_lb_config.hash_balance_factor:", "99 is less than 100"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 65536}}`:   {"maglev_lb_config.table_size:", "65536 is not a prime"},
+		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 5000023}}`: {"maglev_lb_config.table_size:", "at most 5000011"},
 		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash", "hashFunction": "MURMUR_HASH_2"}}}`): {
 			"policies[0].typed_extension_config.typed_config.hash_function:", "not supported"},
 		typed(``): {"load_balancing_policy:", "none of the policies"},

@@ -15,9 +15,9 @@ import (
 var (
 	ringHashFields   = fieldNames("hash_function", "minimum_ring_size", "maximum_ring_size")
 	maglevFields     = fieldNames("table_size")
-	consistentFields = fieldNames("use_hostname_for_hashing")
+	consistentFields = fieldNames("use_hostname_for_hashing", "hash_balance_factor")
 
-	typedRingHashFields = fieldNames("use_hostname_for_hashing", "consistent_hashing_lb_config", "locality_weighted_lb_config")
+	typedRingHashFields = fieldNames("use_hostname_for_hashing", "hash_balance_factor", "consistent_hashing_lb_config", "locality_weighted_lb_config")
 	typedMaglevFields   = fieldNames("consistent_hashing_lb_config", "locality_weighted_lb_config")
 )
 
@@ -27,6 +27,9 @@ func (p *path) legacyHash(m *clusterv3.Cluster, c *balancer.Config) error {
 	if consistent := m.GetCommonLbConfig().GetConsistentHashingLbConfig(); consistent != nil {
 		p.to("common_lb_config").to("consistent_hashing_lb_config").warnUnread(consistent, consistentFields)
 		c.Policy.HashHostname = consistent.GetUseHostnameForHashing()
+		if err := p.to("common_lb_config").to("consistent_hashing_lb_config").balanceFactor(consistent.GetHashBalanceFactor(), c); err != nil {
+			return err
+		}
 	}
 	if m.GetLbPolicy() == clusterv3.Cluster_MAGLEV {
 		q, config := p.to("maglev_lb_config"), m.GetMaglevLbConfig()
@@ -46,7 +49,12 @@ func (p *path) legacyHash(m *clusterv3.Cluster, c *balancer.Config) error {
 // typedRingHash reads envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash.
 func (p *path) typedRingHash(m *ringhashv3.RingHash, c *balancer.Config) error {
 	c.Policy.HashHostname = m.GetUseHostnameForHashing()
-	p.consistentHashing(m.GetConsistentHashingLbConfig(), c)
+	if err := p.balanceFactor(m.GetHashBalanceFactor(), c); err != nil {
+		return err
+	}
+	if err := p.consistentHashing(m.GetConsistentHashingLbConfig(), c); err != nil {
+		return err
+	}
 	if m.GetLocalityWeightedLbConfig() != nil {
 		c.LocalityWeighted = true
 	}
@@ -59,18 +67,32 @@ func (p *path) typedRingHash(m *ringhashv3.RingHash, c *balancer.Config) error {
 
 // typedMaglev reads envoy.extensions.load_balancing_policies.maglev.v3.Maglev.
 func (p *path) typedMaglev(m *maglevv3.Maglev, c *balancer.Config) error {
-	p.consistentHashing(m.GetConsistentHashingLbConfig(), c)
+	if err := p.consistentHashing(m.GetConsistentHashingLbConfig(), c); err != nil {
+		return err
+	}
 	if m.GetLocalityWeightedLbConfig() != nil {
 		c.LocalityWeighted = true
 	}
 	return p.maglev(m.GetTableSize(), c)
 }
 
-func (p *path) consistentHashing(m *commonlbv3.ConsistentHashingLbConfig, c *balancer.Config) {
-	if m != nil {
-		p.to("consistent_hashing_lb_config").warnUnread(m, consistentFields)
-		c.Policy.HashHostname = m.GetUseHostnameForHashing()
+func (p *path) consistentHashing(m *commonlbv3.ConsistentHashingLbConfig, c *balancer.Config) error {
+	if m == nil {
+		return nil
 	}
+	q := p.to("consistent_hashing_lb_config")
+	q.warnUnread(m, consistentFields)
+	c.Policy.HashHostname = m.GetUseHostnameForHashing()
+	c.Policy.HashBalanceFactor = 0 // the policy's own field does not count beside this
+	return q.balanceFactor(m.GetHashBalanceFactor(), c)
+}
+
+func (p *path) balanceFactor(m *wrapperspb.UInt32Value, c *balancer.Config) error {
+	if m != nil && m.GetValue() < 100 {
+		return p.to("hash_balance_factor").errorf("%d is less than 100", m.GetValue())
+	}
+	c.Policy.HashBalanceFactor = m.GetValue()
+	return nil
 }
 
 // ringHash reads what both forms of ring_hash have. Hash functions other than XXH64

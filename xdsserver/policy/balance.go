@@ -25,6 +25,12 @@ type Balance struct {
 	// 5000011. Not given means 65537.
 	TableSize *uint32 `policy:"tableSize"`
 
+	// HashBalanceFactor bounds what an endpoint has in flight under ring_hash and maglev,
+	// in percent of its share of what this client has in flight to the service, 100 or
+	// more: the keys of an endpoint that has more go to others for that long. Not given,
+	// there is no bound. Stock gRPC clients have none.
+	HashBalanceFactor *uint32 `policy:"hashBalanceFactor"`
+
 	// LocalityWeights share the load between localities: each is named
 	// region/zone/subZone, without the empty parts at its end, and gets its weight's part of
 	// the calls, however many endpoints it has. All localities of the service

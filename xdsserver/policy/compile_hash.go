@@ -40,6 +40,11 @@ func hashPolicies(list []*Hash) []*routev3.RouteAction_HashPolicy {
 // setRingHash writes ring_hash with the enum, which every client knows.
 func setRingHash(cluster *clusterv3.Cluster, b *Balance) {
 	cluster.LbPolicy = clusterv3.Cluster_RING_HASH
+	if b.HashBalanceFactor != nil {
+		common(cluster).ConsistentHashingLbConfig = &clusterv3.Cluster_CommonLbConfig_ConsistentHashingLbConfig{
+			HashBalanceFactor: optionalUint32(b.HashBalanceFactor),
+		}
+	}
 	if b.MinimumRingSize != nil || b.MaximumRingSize != nil {
 		cluster.LbConfig = &clusterv3.Cluster_RingHashLbConfig_{RingHashLbConfig: &clusterv3.Cluster_RingHashLbConfig{
 			MinimumRingSize: optionalUint64(b.MinimumRingSize),
@@ -51,6 +56,9 @@ func setRingHash(cluster *clusterv3.Cluster, b *Balance) {
 // setMaglev writes maglev with round_robin behind it, for stock gRPC clients.
 func setMaglev(cluster *clusterv3.Cluster, b *Balance) {
 	maglev := &maglevv3.Maglev{TableSize: optionalUint64(b.TableSize)}
+	if b.HashBalanceFactor != nil {
+		maglev.ConsistentHashingLbConfig = &lbcommonv3.ConsistentHashingLbConfig{HashBalanceFactor: optionalUint32(b.HashBalanceFactor)}
+	}
 	if b.LocalityWeights != nil {
 		maglev.LocalityWeightedLbConfig = &lbcommonv3.LocalityLbConfig_LocalityWeightedLbConfig{}
 	}
@@ -58,6 +66,14 @@ func setMaglev(cluster *clusterv3.Cluster, b *Balance) {
 		policyOf("envoy.load_balancing_policies.maglev", pack(maglev)),
 		byLocality(roundRobin()),
 	)
+}
+
+// common is the cluster's common_lb_config, made if there is none.
+func common(cluster *clusterv3.Cluster) *clusterv3.Cluster_CommonLbConfig {
+	if cluster.CommonLbConfig == nil {
+		cluster.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
+	}
+	return cluster.CommonLbConfig
 }
 
 func optionalUint64(u *uint32) *wrapperspb.UInt64Value {

@@ -253,6 +253,10 @@ func TestParseErrors(t *testing.T) {
 			`4:52: pick_first takes the first endpoint of all: localities cannot be weighed`,
 			`5:41: endpoints that DNS finds have no localities to weigh`,
 		}},
+		{"hash balance factor", "services:\n  a: {endpoints: [], balance: {policy: maglev, hashBalanceFactor: 99}}\n  b: {endpoints: [], balance: {hashBalanceFactor: 150}}\n", []string{
+			`2:67: hashBalanceFactor is 99: at least 100 percent`,
+			`3:32: "hashBalanceFactor" is for the policies ring_hash and maglev only`,
+		}},
 		{"hash balance", "services:\n  a: {endpoints: [], balance: {policy: maglev, minimumRingSize: 5}}\n  b: {endpoints: [], balance: {policy: maglev, tableSize: 65536}}\n  c: {endpoints: [], balance: {policy: ring_hash, minimumRingSize: 0}}\n  d: {endpoints: [], balance: {policy: ring_hash, maximumRingSize: 1000}}\n  e: {endpoints: [], balance: {policy: ring_hash, maximumRingSize: 8388609}}\n", []string{
 			`2:48: "minimumRingSize" is for the policy ring_hash only`,
 			`3:59: tableSize is 65536: it must be a prime, and at most 5000011`,

@@ -28,6 +28,14 @@ func (v *validator) hashBalance(p path, b *Balance) {
 			v.errorf(at, "%s is %d: it must be from 1 to %d", one.name, *one.value, maxRingSize)
 		}
 	}
+	if b.HashBalanceFactor != nil {
+		switch at := p.field("hashBalanceFactor"); {
+		case b.Policy != RingHash && b.Policy != Maglev:
+			v.nameErrorf(at, `"hashBalanceFactor" is for the policies ring_hash and maglev only`)
+		case *b.HashBalanceFactor < 100:
+			v.errorf(at, "hashBalanceFactor is %d: at least 100 percent", *b.HashBalanceFactor)
+		}
+	}
 	if b.MaximumRingSize == nil {
 		return
 	}

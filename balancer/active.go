@@ -1,0 +1,55 @@
+package balancer
+
+// The calls in flight of a whole cluster are counted only where its policy asks for
+// their number: a counter that all calls write to is dear. A bit of an endpoint's own
+// counter says whether its calls count for the cluster too, so that each call sees it
+// in the step that counts it, and none is counted on one side only.
+const countedInCluster = 1 << 62
+
+// begin counts a call in.
+func (e *Endpoint) begin() {
+	if e.active.Add(1)&countedInCluster != 0 {
+		e.cluster.active.Add(1)
+	}
+}
+
+// end counts a call out.
+func (e *Endpoint) end() {
+	if e.active.Add(-1)&countedInCluster != 0 {
+		e.cluster.active.Add(-1)
+	}
+}
+
+// countInCluster has the endpoint's calls, those in flight too, count for the cluster
+// or not.
+func (e *Endpoint) countInCluster(on bool) {
+	var before int64
+	if on {
+		before = e.active.Or(countedInCluster)
+	} else {
+		before = e.active.And(^int64(countedInCluster))
+	}
+	calls := before &^ countedInCluster
+	switch was := before&countedInCluster != 0; {
+	case on && !was:
+		e.cluster.active.Add(calls)
+	case was && !on:
+		e.cluster.active.Add(-calls)
+	}
+}
+
+// countCalls has the calls of all endpoints counted if the policy asks for their
+// number. The caller holds c.mu.
+func (c *Cluster) countCalls() {
+	on := c.snapshot.config.Policy.HashBalanceFactor > 0
+	if !on && !c.counts {
+		return
+	}
+	c.counts = on
+	for _, e := range c.index {
+		e.countInCluster(on)
+	}
+	if c.one != nil {
+		c.one.countInCluster(on)
+	}
+}
