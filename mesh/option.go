@@ -61,8 +61,7 @@ func WithCredentials(c credentials.TransportCredentials) Option {
 }
 
 // WithFilter lets policy use the program's own kinds of filters, beside those that come
-// with Weft: by the types of their configurations, on clients and servers, for gRPC and
-// HTTP. See package filter. A kind belongs to one mesh.
+// with Weft: by the types of their configurations, for gRPC and HTTP. See package filter. A kind belongs to one mesh.
 func WithFilter(kinds ...filter.Kind) Option {
 	return optionFunc(func(o *options) error {
 		o.kinds = append(o.kinds, kinds...)

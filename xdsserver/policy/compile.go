@@ -9,7 +9,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
@@ -95,10 +94,7 @@ func (c *compiler) listener(host string) *listenerv3.Listener {
 				ConfigSource:    ads(),
 				RouteConfigName: host,
 			}},
-			HttpFilters: []*hcmv3.HttpFilter{{
-				Name:       "envoy.filters.http.router",
-				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})},
-			}},
+			HttpFilters: httpFilters(c.scope.policy.Filters[host]),
 		})},
 	}
 }

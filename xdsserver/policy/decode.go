@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // decoder reads YAML nodes into the model, strictly, and remembers where each
@@ -52,6 +53,7 @@ var (
 	messageType  = reflect.TypeFor[proto.Message]()
 	durationType = reflect.TypeFor[time.Duration]()
 	fractionType = reflect.TypeFor[Fraction]()
+	typedType    = reflect.TypeFor[*anypb.Any]()
 )
 
 // shorthand is a part of the model that may be written as plain text.
@@ -97,6 +99,11 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 	case messageType:
 		if m := d.message(n, p); m != nil {
 			v.Set(reflect.ValueOf(m))
+		}
+		return
+	case typedType:
+		if a := d.typed(n, p); a != nil {
+			v.Set(reflect.ValueOf(a))
 		}
 		return
 	case durationType:

@@ -18,6 +18,10 @@ type Policy struct {
 	// matches fails. A service without routes gets all calls to its name.
 	Routes map[string][]*Route `policy:"routes"`
 
+	// Filters are the HTTP filters that the calls to a name pass, by the name as in
+	// routes, in order; responses pass them in the reverse order.
+	Filters map[string][]*Filter `policy:"filters"`
+
 	// UnknownHosts says what becomes of HTTP requests to hosts that are neither
 	// services nor have routes: deny, which fails them, or passthrough, which sends
 	// them where their URL says, by DNS. Not given, they fail; but clients that were

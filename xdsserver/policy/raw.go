@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -51,29 +50,10 @@ func resourceName(m proto.Message) (typeURL, name string, ok bool) {
 // shortType is a type URL for people: Cluster.
 func shortType(typeURL string) string { return typeURL[strings.LastIndexByte(typeURL, '.')+1:] }
 
-// message reads a raw resource. It is written out as JSON, one value to a line, and
-// read by the protobuf library, whose errors name the line: so every error
-// finds back to the node that it is about.
+// message reads a raw resource.
 func (d *decoder) message(n *yaml.Node, p path) proto.Message {
-	var typeNode *yaml.Node
-	rest := *n
-	rest.Content = nil
-	for key, value := range d.entries(n, p, `a mapping with "@type"`) {
-		if key.Value == "@type" {
-			typeNode = value
-			continue
-		}
-		rest.Content = append(rest.Content, key, value)
-	}
-	if n.Kind != yaml.MappingNode {
-		return nil
-	}
+	typeURL, typeNode, rest := d.typedNode(n, p, ClusterType)
 	if typeNode == nil {
-		d.errorf(n, p, `field "@type" is missing, such as %s`, ClusterType)
-		return nil
-	}
-	typeURL, ok := d.text(typeNode, p.field("@type"))
-	if !ok {
 		return nil
 	}
 	create := resourceTypes[typeURL]
@@ -82,16 +62,8 @@ func (d *decoder) message(n *yaml.Node, p path) proto.Message {
 			Suggestion = nearest(typeURL, maps.Keys(resourceTypes))
 		return nil
 	}
-	errsBefore := len(d.errs)
-	w := jsonWriter{decoder: d}
-	w.node(&rest, p)
-	if len(d.errs) > errsBefore {
-		return nil
-	}
 	m := create()
-	if err := protojson.Unmarshal(w.buf.Bytes(), m); err != nil {
-		at, reason := w.explain(err, n)
-		d.errorf(at, p, "%s: %s", shortType(typeURL), reason)
+	if !d.protoJSON(n, rest, p, typeURL, m) {
 		return nil
 	}
 	return m

@@ -30,6 +30,9 @@ type Route struct {
 	// Headers changes the headers of requests and responses.
 	Headers *Headers `policy:"headers"`
 
+	// Filters overrides filters of the name that the route is for, by their names.
+	Filters map[string]*FilterOverride `policy:"filters"`
+
 	// Hash says what of a call is hashed, for destinations whose policy is ring_hash
 	// or maglev. The hashes of several entries make one. A call for which no entry
 	// gives a hash goes to any endpoint.

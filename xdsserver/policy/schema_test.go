@@ -171,6 +171,11 @@ func (g *schemaGenerator) value(t reflect.Type) map[string]any {
 		return map[string]any{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
 	case fractionType:
 		return map[string]any{"type": "string", "pattern": `^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$`}
+	case typedType:
+		return map[string]any{
+			"type": "object", "required": []string{"@type"},
+			"properties": map[string]any{"@type": map[string]any{"type": "string"}},
+		}
 	case messageType:
 		return map[string]any{
 			"type": "object", "required": []string{"@type"},
@@ -221,6 +226,9 @@ func collectStructs(t reflect.Type, found map[string]reflect.Type) {
 			elem := t.Field(field.index).Type
 			for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Map || elem.Kind() == reflect.Slice {
 				elem = elem.Elem()
+			}
+			if elem == typedType.Elem() {
+				continue
 			}
 			if elem.Kind() == reflect.Struct && found[elem.Name()] == nil {
 				found[elem.Name()] = elem

@@ -31,6 +31,9 @@ func (v *validator) validate() Errors {
 	for _, host := range sortedKeys(v.policy.Routes) {
 		v.routes(path("routes").field(host), host, v.policy.Routes[host])
 	}
+	for _, host := range sortedKeys(v.policy.Filters) {
+		v.filters(path("filters").field(host), host, v.policy.Filters[host])
+	}
 	v.enum("unknownHosts", string(v.policy.UnknownHosts), v.policy.UnknownHosts)
 	v.resources()
 	return v.errs
@@ -53,12 +56,20 @@ func (v *validator) nils() {
 			check(p.field("endpoints").index(i), endpoint == nil)
 		}
 	}
+	for host, filters := range v.policy.Filters {
+		for i, f := range filters {
+			check(path("filters").field(host).index(i), f == nil)
+		}
+	}
 	for host, routes := range v.policy.Routes {
 		for i, route := range routes {
 			p := path("routes").field(host).index(i)
 			check(p, route == nil)
 			if route == nil {
 				continue
+			}
+			for name, o := range route.Filters {
+				check(p.field("filters").field(name), o == nil)
 			}
 			for j, h := range route.Hash {
 				check(p.field("hash").index(j), h == nil)
