@@ -1,18 +1,22 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/resolver"
 )
 
 // changedRPC is what policy changed of an RPC.
 type changedRPC struct {
 	before    context.Context // with the application's metadata, for header matchers
 	authority string          // in place of the channel's; may be empty
+	named     string          // the authority of the last attempt; may be empty
+	method    string          // as sent
 	header    filter.Header
 }
 
@@ -45,8 +49,18 @@ func (r *rpc) change(method string) string {
 			r.changed.authority = to.Host
 		}
 	}
+	r.changed.method = method
 	r.Context = metadata.NewOutgoingContext(r.Context, r.changed.header.Map())
 	return method
+}
+
+// sent is the request as it was sent.
+func (r *rpc) sent() *resolver.Request {
+	req := r.call.Request
+	if c := r.changed; c != nil {
+		req.Authority, req.Path, req.Headers = cmp.Or(c.named, req.Authority), c.method, &c.header
+	}
+	return &req
 }
 
 // HeaderValues returns the application's metadata. It makes the RPC a
@@ -62,12 +76,13 @@ const grpcProtocol = "HTTP/2"
 // Authority is what a call to e names as its authority; empty for the channel's
 // (gRFCs A81, A111). It is a method of grpclb.Call.
 func (r *rpc) Authority(e *balancer.Endpoint) string {
-	switch {
-	case r.changed == nil:
+	c := r.changed
+	if c == nil {
 		return ""
-	case r.call.Change().AutoHost(true):
-		return e.Hostname()
-	default:
-		return r.changed.authority
 	}
+	c.named = c.authority
+	if name := e.Hostname(); name != "" && r.call.Change().AutoHost(true) {
+		c.named = name
+	}
+	return c.named
 }

@@ -72,7 +72,9 @@ func (f *followed) respondLocked(md metadata.MD) {
 		return
 	}
 	r, h := f.rpc, filter.OwnMetadata(md)
-	r.call.Change().Response(&r.call.Request, &h, grpcProtocol, 200)
+	if c := r.call.Change(); c.ChangesResponse() {
+		c.Response(r.sent(), &h, grpcProtocol, 200)
+	}
 	f.response, f.err = r.call.Response(r.Context, h, 200)
 }
 

@@ -126,8 +126,8 @@ func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical]
 
 // finish arranges for the end of a response to be noticed.
 func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Response, error) {
+	x.changeResponse(x.call.Change(), resp.Request, resp)
 	resp.Request = req // not the copy that was sent
-	x.changeResponse(x.call.Change(), req, resp)
 	if err := x.filterResponse(req, resp); err != nil {
 		return x.refused(req, err)
 	}

@@ -79,7 +79,7 @@ func withPath(u *url.URL, path string) (*url.URL, error) {
 		if u.RawQuery != "" {
 			query += "?" + u.RawQuery
 		}
-		to.RawQuery = query
+		to.RawQuery, to.ForceQuery = query, true
 	}
 	plain, err := url.PathUnescape(path)
 	if err != nil {
@@ -121,19 +121,25 @@ func newResponse(req *http.Request, status int, body string) *http.Response {
 		resp.Header.Set("Content-Type", "text/plain")
 		resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		resp.ContentLength = int64(len(body))
-		if req.Method != http.MethodHead {
+		if req.Method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified {
 			resp.Body = io.NopCloser(strings.NewReader(body))
 		}
 	}
 	return resp
 }
 
-// changeResponse changes the headers of a response, which is new.
-func (x *exchange) changeResponse(c *resolver.Change, req *http.Request, resp *http.Response) {
-	if c.ChangesResponse() {
-		h := filter.OwnHTTPHeader(resp.Header)
-		c.Response(&x.call.Request, &h, protocolOf(req), resp.StatusCode)
+// changeResponse changes the headers of a response, which is new, to the request sent;
+// or, of one that is no backend's, to the request asked.
+func (x *exchange) changeResponse(c *resolver.Change, sent *http.Request, resp *http.Response) {
+	if !c.ChangesResponse() {
+		return
 	}
+	r, h := x.call.Request, filter.OwnHTTPHeader(resp.Header)
+	if sent.Host != "" {
+		r.Authority = sent.Host
+	}
+	r.Path, r.RawQuery, r.Headers = sent.URL.EscapedPath(), sent.URL.RawQuery, headers(sent.Header)
+	c.Response(&r, &h, protocolOf(sent), resp.StatusCode)
 }
 
 // protocolOf is what policy may call the protocol of the application's request.

@@ -98,7 +98,7 @@ func (p *path) redirect(m *routev3.RedirectAction, to *routePolicy) error {
 		return p.to("response_code").errorf("unknown value %d", m.GetResponseCode())
 	}
 	d := redirect{
-		scheme:     strings.ToLower(m.GetSchemeRedirect()),
+		scheme:     m.GetSchemeRedirect(),
 		host:       m.GetHostRedirect(),
 		toPath:     m.GetPathRedirect(),
 		stripQuery: m.GetStripQuery(),

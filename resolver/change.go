@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/weft-mesh/weft/filter"
 )
@@ -17,6 +18,7 @@ type Change struct {
 	request, response headerMutation
 	path              *pathRewrite
 	host              *hostRewrite
+	clusterHost       *hostRewrite // of the weighted cluster; the route's goes over it
 	filters           filter.Chain
 }
 
@@ -38,64 +40,94 @@ var (
 
 // ChangesRequest reports whether Request would do anything to calls of the protocol.
 func (c *Change) ChangesRequest(grpc bool) bool {
-	return c != nil && (len(c.request) > 0 || c.path != nil || c.host != nil && (!grpc || c.host.grpc))
+	return c != nil && (len(c.request) > 0 || c.path != nil || c.host.changes(grpc) || c.clusterHost.changes(grpc))
 }
 
 // Request changes the headers of a request, which are h, and returns what else is to
-// change. protocol is what %PROTOCOL% stands for. The headers come first, then the
-// host, then the path, as in Envoy, and in headers Envoy's rewrites keep the originals.
+// change. protocol is what %PROTOCOL% stands for. What comes later sees what came
+// before, as in Envoy: the headers and the host of the weighted cluster, the headers of
+// the other levels, the host and the path of the route. In headers Envoy's rewrites keep
+// the originals.
 //
-// The levels of headers come in Envoy's order: the weighted cluster's, the route's,
-// the virtual host's, the configuration's; or the other way around if
-// most_specific_header_mutations_wins is set.
-func (c *Change) Request(r *Request, h MutableHeaders, protocol string) Rewritten {
-	of := c.subject(r, protocol)
-	of.headers = h
-	c.request.apply(h, &of)
-	var to Rewritten
-	if w := c.host; w != nil && !w.auto && (!r.GRPC || w.grpc) {
-		host := w.rewrite(&of)
-		if validHost(host) == nil { // it may come from a header
-			to.Host = host
-		}
-	}
-	if to.Host != "" && !r.GRPC {
-		c.Rehosted(r, h)
+// The other levels come in Envoy's order: the route's, the virtual host's, the
+// configuration's; or the other way around if most_specific_header_mutations_wins is
+// set. The weighted cluster's are the first in any case.
+func (c *Change) Request(r *Request, h MutableHeaders, protocol string) (to Rewritten) {
+	now := *r
+	now.Headers = h
+	of := c.subject(&now, protocol)
+	of1 := c.request.of(levelCluster)
+	c.request[:of1].apply(h, &of)
+	byCluster := c.rehost(c.clusterHost, &now, h, &of)
+	c.request[of1:].apply(h, &of)
+	if c.rehost(c.host, &now, h, &of) || byCluster {
+		to.Host = now.Authority
 	}
 	if c.path != nil {
-		to.Path = c.path.rewrite(r.Path, &of)
-		old := r.Path
-		if r.RawQuery != "" {
-			old += "?" + r.RawQuery
+		if to.Path = c.path.rewrite(r.Path, &of); to.Path != "" {
+			old := r.Path
+			if r.RawQuery != "" {
+				old += "?" + r.RawQuery
+			}
+			h.Set(originalPath, old)
 		}
-		h.Set(originalPath, old)
 	}
 	return to
+}
+
+// rehost does what w says to the host of the request, and reports whether that is
+// anything.
+func (c *Change) rehost(w *hostRewrite, now *Request, h MutableHeaders, of *subject) bool {
+	if w == nil || w.auto || now.GRPC && !w.grpc {
+		return false
+	}
+	host := w.rewrite(of)
+	if host == "" || validHost(host) != nil { // it may come from a header
+		return false
+	}
+	if w == c.host && !now.GRPC { // Envoy notes nothing of the cluster's
+		w.keep(now.Authority, h)
+	}
+	now.Authority = host
+	return true
 }
 
 // AutoHost reports whether the name of a call's endpoint, if it has one, takes the
 // place of the host that the call names.
 func (c *Change) AutoHost(grpc bool) bool {
-	return c != nil && c.host != nil && c.host.auto && (!grpc || c.host.grpc)
+	return c != nil && c.host.changes(grpc) && c.host.auto
 }
 
-// Rehosted notes the host that the application named in the headers of an HTTP
-// request to another. Request does so itself.
+// Rehosted notes the host of an HTTP request which is to go with the name of its
+// endpoint instead. Request does so itself where it rewrites the host.
 func (c *Change) Rehosted(r *Request, h MutableHeaders) {
-	h.Set(originalHost, r.Authority)
-	if !c.host.forwarded {
+	host := r.Authority
+	if c.clusterHost != nil {
+		host = c.clusterHost.literal
+	}
+	c.host.keep(host, h)
+}
+
+// keep keeps a host that another takes the place of.
+func (w *hostRewrite) keep(host string, h MutableHeaders) {
+	h.Set(originalHost, host)
+	if !w.forwarded {
 		return
 	}
-	if values := h.Values(forwardedHost); len(values) == 0 || values[len(values)-1] != r.Authority {
-		h.Add(forwardedHost, r.Authority)
+	list := strings.Join(h.Values(forwardedHost), ",")
+	switch {
+	case list == "":
+		h.Set(forwardedHost, host)
+	case list[strings.LastIndexByte(list, ',')+1:] != host:
+		h.Set(forwardedHost, list+","+host)
 	}
 }
 
 // ChangesResponse reports whether Response would do anything.
 func (c *Change) ChangesResponse() bool { return c != nil && len(c.response) > 0 }
 
-// Response changes the headers of a response with this HTTP status, which are h.
-// %REQ(...)% in their values is what the application sent.
+// Response changes the headers of a response with this HTTP status, which are h. r is
+// the request as it was sent, with all that Request changed.
 func (c *Change) Response(r *Request, h MutableHeaders, protocol string, status int) {
 	of := c.subject(r, protocol)
 	of.response, of.status = h, status
@@ -103,22 +135,26 @@ func (c *Change) Response(r *Request, h MutableHeaders, protocol string, status 
 }
 
 func (c *Change) subject(r *Request, protocol string) subject {
-	return subject{request: r, protocol: protocol, route: c.route.name, host: c.vhost, cluster: c.cluster}
+	return subject{request: r, protocol: protocol, route: c.route.name, cluster: c.cluster}
 }
 
 // change makes what the levels and the route come to for calls to one cluster; nil if
 // nothing. The levels are the most specific first.
-func (r *routePolicy) change(vhost, cluster string, host *hostRewrite, levels []headerLevel, mostSpecificWins bool) *Change {
-	c := &Change{route: r, vhost: vhost, cluster: cluster, path: r.path, host: host}
+func (r *routePolicy) change(vhost string, cluster *weightedName, levels []headerLevel, mostSpecificWins bool) *Change {
+	c := &Change{route: r, vhost: vhost, path: r.path, host: r.host}
 	if mostSpecificWins {
 		levels = slices.Clone(levels)
 		slices.Reverse(levels)
+	}
+	if cluster != nil {
+		c.cluster, c.clusterHost = cluster.name, cluster.host
+		levels = append([]headerLevel{cluster.headers}, levels...)
 	}
 	for _, l := range levels {
 		c.request = append(c.request, l.request...)
 		c.response = append(c.response, l.response...)
 	}
-	if len(c.request)+len(c.response) == 0 && c.path == nil && c.host == nil {
+	if len(c.request)+len(c.response) == 0 && c.path == nil && c.host == nil && c.clusterHost == nil {
 		return nil
 	}
 	return c
@@ -136,18 +172,12 @@ const (
 func (v *routeConfig) changes(config headerLevel, mostSpecificWins bool) {
 	for _, h := range v.hosts {
 		for _, r := range h.routes {
-			levels := []headerLevel{{}, r.headers, h.headers, config}
+			levels := []headerLevel{r.headers, h.headers, config}
 			for i := range r.clusters {
-				c := &r.clusters[i]
-				levels[0] = c.headers
-				host := r.host
-				if c.host != nil {
-					host = c.host
-				}
-				c.change = r.change(h.name, c.name, host, levels, mostSpecificWins)
+				r.clusters[i].change = r.change(h.name, &r.clusters[i], levels, mostSpecificWins)
 			}
 			if r.answer != nil {
-				if r.answer.change = r.change(h.name, "", nil, levels[1:], mostSpecificWins); r.answer.change == nil {
+				if r.answer.change = r.change(h.name, nil, levels, mostSpecificWins); r.answer.change == nil {
 					r.answer.change = &Change{route: r, vhost: h.name}
 				}
 			}

@@ -24,7 +24,7 @@ var changingRoutes = []string{
 	`{"match": {"prefix": "/"}, "route": {"cluster": "c", "regexRewrite": {"pattern": {"regex": "(a)|b"}, "substitution": "\\1$1\\\\"}, "hostRewriteHeader": "x"}}`,
 	`{"match": {"path": "/a/b"}, "route": {"cluster": "c", "pathRewrite": "/%REQ(x)%", "hostRewritePathRegex": {"pattern": {"regex": "/(.*)"}, "substitution": "\\1"}}}`,
 	`{"match": {"prefix": "/"}, "redirect": {"portRedirect": 1, "prefixRewrite": "/x", "stripQuery": true}}`,
-	`{"match": {"prefix": "/"}, "redirect": {"pathRewrite": "/%ROUTE_NAME%%VIRTUAL_HOST_NAME%"}}`,
+	`{"match": {"prefix": "/"}, "redirect": {"pathRewrite": "/%ROUTE_NAME%%UPSTREAM_CLUSTER%"}}`,
 	`{"match": {"prefix": "/"}, "directResponse": {"status": 200, "body": {"inlineBytes": "AAA="}}}`,
 }
 

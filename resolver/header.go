@@ -34,23 +34,29 @@ const (
 )
 
 func (m *headerMatcher) match(r *Request) bool {
-	v, ok := m.header.get(r)
+	v, others, ok := m.header.values(r)
 	if !ok && !m.missingIsEmpty {
 		// A matcher of values does not match a header that is not there, not even
 		// inverted. That is Envoy's rule, and gRPC's.
 		return m.kind == headerPresent && m.present == m.invert
 	}
-	var matches bool
-	switch m.kind {
-	case headerValue:
-		matches = m.value.Match(v)
-	case headerRange:
-		n, err := strconv.ParseInt(v, 10, 64)
-		matches = err == nil && n >= m.from && n < m.to
-	case headerPresent:
-		matches = m.present
+	matches := m.matchValue(v)
+	for i := 0; !matches && i < len(others); i++ {
+		matches = m.matchValue(others[i])
 	}
 	return matches != m.invert
+}
+
+func (m *headerMatcher) matchValue(v string) bool {
+	switch m.kind {
+	case headerValue:
+		return m.value.Match(v)
+	case headerRange:
+		n, err := strconv.ParseInt(v, 10, 64)
+		return err == nil && n >= m.from && n < m.to
+	default:
+		return m.present
+	}
 }
 
 // exact returns the one value that the header must have, if the matcher is of that
@@ -98,37 +104,49 @@ func newHeaderRef(name string) headerRef {
 	return ref
 }
 
-// get returns the header's value; the values of one that was sent several times are
-// joined with commas, as in Envoy.
-func (h *headerRef) get(r *Request) (value string, ok bool) {
+// values returns what is matched of the header: each value of an HTTP request's by
+// itself, as in Envoy (its match_headers_individually), where others are those behind the
+// first; a gRPC call's joined with commas (gRFC A28).
+func (h *headerRef) values(r *Request) (value string, others []string, ok bool) {
 	switch h.source {
 	case sourceMethod:
-		return r.method(), true
+		return r.method(), nil, true
 	case sourcePath:
 		if r.RawQuery != "" {
-			return r.Path + "?" + r.RawQuery, true
+			return r.Path + "?" + r.RawQuery, nil, true
 		}
-		return r.Path, true
+		return r.Path, nil, true
 	case sourceAuthority:
-		return r.Authority, true
+		return r.Authority, nil, true
 	case sourceScheme:
-		return r.Scheme, true
+		return r.Scheme, nil, true
 	case sourceContentType:
 		if r.GRPC {
-			return grpcContentType, true
+			return grpcContentType, nil, true
 		}
 	}
 	if r.Headers == nil || h.binary && r.GRPC {
-		return "", false
+		return "", nil, false
 	}
-	switch values := r.Headers.Values(h.name); len(values) {
-	case 0:
-		return "", false
-	case 1:
-		return values[0], true
+	values := r.Headers.Values(h.name)
+	switch {
+	case len(values) == 0:
+		return "", nil, false
+	case len(values) > 1 && r.GRPC:
+		return strings.Join(values, ","), nil, true
 	default:
-		return strings.Join(values, ","), true
+		return values[0], values[1:], true
 	}
+}
+
+// get returns the header's value; the values of one that was sent several times are
+// joined with commas.
+func (h *headerRef) get(r *Request) (value string, ok bool) {
+	value, others, ok := h.values(r)
+	if len(others) > 0 {
+		value += "," + strings.Join(others, ",")
+	}
+	return value, ok
 }
 
 func (p *path) headerMatchers(list []*routev3.HeaderMatcher) ([]headerMatcher, error) {

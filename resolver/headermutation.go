@@ -52,14 +52,20 @@ const (
 // headerMutation is a flat list of changes. Nil is none.
 type headerMutation []headerOp
 
+// of is how many of the changes, which are the first, come from a level.
+func (m headerMutation) of(level uint8) int {
+	n := 0
+	for n < len(m) && m[n].level == level {
+		n++
+	}
+	return n
+}
+
 // apply changes h.
 func (m headerMutation) apply(h MutableHeaders, of *subject) {
 	var few [8]newValue
 	for len(m) > 0 {
-		n := 1
-		for n < len(m) && m[n].level == m[0].level {
-			n++
-		}
+		n := m.of(m[0].level)
 		m[:n].applyLevel(h, of, few[:0])
 		m = m[n:]
 	}

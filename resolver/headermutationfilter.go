@@ -271,5 +271,5 @@ func requestOf(r *filter.Request) Request {
 
 // subjectOf is a filter's request for format strings.
 func subjectOf(r *filter.Request, asked *Request) subject {
-	return subject{request: asked, protocol: r.Protocol, route: r.Route, host: r.VirtualHost, cluster: r.Cluster}
+	return subject{request: asked, protocol: r.Protocol, route: r.Route, cluster: r.Cluster}
 }

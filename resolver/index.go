@@ -165,7 +165,11 @@ func (x *routeIndex) first(c *candidates, best int32, r *Request, path string) i
 		if k.first >= best {
 			continue
 		}
-		if value, ok := k.header.get(r); ok {
+		value, others, ok := k.header.values(r)
+		if ok {
+			best = x.firstOf(k.values[value], best, r, path)
+		}
+		for _, value := range others {
 			best = x.firstOf(k.values[value], best, r, path)
 		}
 	}

@@ -100,11 +100,11 @@ func TestMatchHeaders(t *testing.T) {
 		header  string
 		yes, no requests
 	}{
-		{`{"name": "x-a", "exactMatch": "v"}`, requests{get("v")}, requests{get("V"), get("v", "w"), none}},
-		{`{"name": "X-a", "exactMatch": "v,w"}`, requests{get("v", "w")}, requests{get("v")}},
+		{`{"name": "x-a", "exactMatch": "v"}`, requests{get("v"), get("v", "w"), get("w", "v")}, requests{get("V"), get("u", "w"), none}},
+		{`{"name": "X-a", "exactMatch": "v,w"}`, requests{get("v,w")}, requests{get("v"), get("v", "w")}},
 		{`{"name": "x-a", "exactMatch": ""}`, requests{get("v"), get("")}, requests{none}},
 		{`{"name": "x-a", "stringMatch": {"exact": ""}}`, requests{get("")}, requests{get("v"), none}},
-		{`{"name": "x-a", "exactMatch": "v", "invertMatch": true}`, requests{get("w")}, requests{get("v"), none}},
+		{`{"name": "x-a", "exactMatch": "v", "invertMatch": true}`, requests{get("w"), get("u", "w")}, requests{get("v"), get("w", "v"), none}},
 		{`{"name": "x-a", "exactMatch": "v", "invertMatch": true, "treatMissingHeaderAsEmpty": true}`, requests{get("w"), none}, requests{get("v")}},
 		{`{"name": "x-a", "prefixMatch": "v"}`, requests{get("vw")}, requests{get("wv"), none}},
 		{`{"name": "x-a", "suffixMatch": "v"}`, requests{get("wv")}, requests{get("vw"), none}},
@@ -129,7 +129,8 @@ func TestMatchHeaders(t *testing.T) {
 		// gRFC A28
 		{`{"name": "x-bin", "presentMatch": true}`, requests{{Path: "/", Headers: headers{"X-Bin": {"v"}}}}, requests{grpc("x-bin", "v")}},
 		{`{"name": "content-type", "exactMatch": "application/grpc"}`, requests{grpc("content-type", "other")}, requests{none}},
-		{`{"name": "x-a", "exactMatch": "v"}`, requests{grpc("x-a", "v")}, requests{grpc("x-a", "w")}},
+		{`{"name": "x-a", "exactMatch": "v"}`, requests{grpc("x-a", "v")}, requests{grpc("x-a", "w"), grpc("x-a", "v", "w")}},
+		{`{"name": "x-a", "exactMatch": "v,w"}`, requests{grpc("x-a", "v", "w")}, requests{grpc("x-a", "w")}},
 	}
 	for _, test := range tests {
 		table := matchTable(t, `{"prefix": "/", "headers": [`+test.header+`]}`)

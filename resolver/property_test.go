@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -269,7 +270,7 @@ func scanMatch(m *routev3.RouteMatch, r *resolver.Request) bool {
 		matches = matches && !r.GRPC && scanQuery(q, r)
 	}
 	if m.Grpc != nil && !r.GRPC {
-		ct, _ := scanValue("content-type", r)
+		ct := strings.Join(scanValues("content-type", r), ",")
 		matches = matches && ct == "application/grpc"
 	}
 	if f := m.RuntimeFraction; f != nil && f.DefaultValue.Numerator == 0 {
@@ -314,42 +315,46 @@ func scanString(m *matcherv3.StringMatcher, v string) bool {
 	panic("unreachable")
 }
 
-// scanValue is a header's value as a matcher sees it.
-func scanValue(name string, r *resolver.Request) (string, bool) {
+// scanValues are a header's values as a matcher sees them; none is none.
+func scanValues(name string, r *resolver.Request) []string {
 	name = strings.ToLower(name)
 	switch name {
 	case ":method":
 		if r.GRPC {
-			return "POST", true
+			return []string{"POST"}
 		}
 		if r.Method == "" {
-			return "GET", true
+			return []string{"GET"}
 		}
-		return r.Method, true
+		return []string{r.Method}
 	case ":path":
 		if r.RawQuery == "" {
-			return r.Path, true
+			return []string{r.Path}
 		}
-		return r.Path + "?" + r.RawQuery, true
+		return []string{r.Path + "?" + r.RawQuery}
 	case ":authority", "host":
-		return r.Authority, true
+		return []string{r.Authority}
 	}
 	if r.GRPC && name == "content-type" {
-		return "application/grpc", true
+		return []string{"application/grpc"}
 	}
 	if r.Headers == nil || r.GRPC && strings.HasSuffix(name, "-bin") {
-		return "", false
+		return nil
 	}
 	h := r.Headers.(headers)
 	values := h[textproto.CanonicalMIMEHeaderKey(name)]
 	if r.GRPC {
 		values = h[name]
 	}
-	return strings.Join(values, ","), len(values) > 0
+	if r.GRPC && len(values) > 1 {
+		return []string{strings.Join(values, ",")}
+	}
+	return values
 }
 
 func scanHeader(m *routev3.HeaderMatcher, r *resolver.Request) bool {
-	v, ok := scanValue(m.Name, r)
+	values := scanValues(m.Name, r)
+	ok := len(values) > 0
 	if p, isPresent := m.HeaderMatchSpecifier.(*routev3.HeaderMatcher_PresentMatch); isPresent || m.HeaderMatchSpecifier == nil {
 		want := p == nil || p.PresentMatch
 		if !ok && m.TreatMissingHeaderAsEmpty {
@@ -360,7 +365,13 @@ func scanHeader(m *routev3.HeaderMatcher, r *resolver.Request) bool {
 	if !ok && !m.TreatMissingHeaderAsEmpty {
 		return false
 	}
-	matches := false
+	if !ok {
+		values = []string{""}
+	}
+	return slices.ContainsFunc(values, func(v string) bool { return scanHeaderValue(m, v) }) != m.InvertMatch
+}
+
+func scanHeaderValue(m *routev3.HeaderMatcher, v string) (matches bool) {
 	switch s := m.HeaderMatchSpecifier.(type) {
 	case *routev3.HeaderMatcher_StringMatch:
 		matches = scanString(s.StringMatch, v)
@@ -370,5 +381,5 @@ func scanHeader(m *routev3.HeaderMatcher, r *resolver.Request) bool {
 	case *routev3.HeaderMatcher_ExactMatch:
 		matches = s.ExactMatch == "" || v == s.ExactMatch
 	}
-	return matches != m.InvertMatch
+	return matches
 }

@@ -142,13 +142,14 @@ type hostRewrite struct {
 	forwarded bool
 }
 
+// changes reports whether it changes anything of calls of the protocol.
+func (w *hostRewrite) changes(grpc bool) bool { return w != nil && (!grpc || w.grpc) }
+
 // rewrite returns the new host, or nothing if it stays or is the endpoint's.
 func (w *hostRewrite) rewrite(of *subject) string {
 	switch {
 	case w.header != nil:
-		r := *of.request
-		r.Headers = of.headers
-		v, _ := w.header.first(&r)
+		v, _ := w.header.first(of.request)
 		return v
 	case w.path != nil:
 		return w.path.replace(of.request.Path)
@@ -189,6 +190,7 @@ func (p *path) hostRewrite(a *routev3.RouteAction) (w *hostRewrite, ok bool, err
 		if err != nil || !ok {
 			return nil, false, err
 		}
+		w.whole.missing = "-"
 	case nil:
 		return nil, true, nil
 	default:

@@ -11,6 +11,8 @@ import (
 type substitution struct {
 	text  string // all of it, if there are no parts
 	parts []substitute
+	// missing stands for what is not there.
+	missing string
 }
 
 // substitute writes one part of the value.
@@ -31,22 +33,19 @@ const (
 	fromProtocol
 	fromResponseCode
 	fromRoute
-	fromVirtualHost
 	fromCluster
 )
 
 // subject is what a format string may ask about. It is the call that a route was
 // chosen for.
 type subject struct {
-	request  *Request
-	headers  Headers // of the request, as changed so far; nil for the request's own
+	request  *Request // as changed so far
 	protocol string
 
 	response Headers // nil before there is one
 	status   int
 
 	route   string // its name
-	host    string // the virtual host's name
 	cluster string
 }
 
@@ -93,8 +92,6 @@ func (p *path) substitution(s string, response bool) (sub *substitution, ok bool
 			}
 		case "ROUTE_NAME":
 			one.source = fromRoute
-		case "VIRTUAL_HOST_NAME":
-			one.source = fromVirtualHost
 		case "UPSTREAM_CLUSTER", "UPSTREAM_CLUSTER_RAW":
 			one.source = fromCluster
 		default:
@@ -105,44 +102,43 @@ func (p *path) substitution(s string, response bool) (sub *substitution, ok bool
 	return sub, true, nil
 }
 
-// value is the text for a subject. What is not there is empty.
+// value is the text for a subject.
 func (s *substitution) value(of *subject) string {
 	switch len(s.parts) {
 	case 0:
 		return s.text
 	case 1:
-		return s.parts[0].value(of)
+		return s.parts[0].value(of, s.missing)
 	}
 	var b strings.Builder
 	for i := range s.parts {
-		b.WriteString(s.parts[i].value(of))
+		b.WriteString(s.parts[i].value(of, s.missing))
 	}
 	return b.String()
 }
 
-func (s *substitute) value(of *subject) string {
+func (s *substitute) value(of *subject, missing string) string {
 	var v string
+	ok := true
 	switch s.source {
 	case fromText:
 		return s.text
 	case fromRequest:
-		r := *of.request
-		if of.headers != nil {
-			r.Headers = of.headers
-		}
-		v = s.first(&r)
+		v, ok = s.first(of.request)
 	case fromResponse:
-		v = s.first(&Request{Headers: of.response})
+		v, ok = s.first(&Request{Headers: of.response})
 	case fromProtocol:
 		v = of.protocol
 	case fromResponseCode:
 		v = strconv.Itoa(of.status)
 	case fromRoute:
 		v = of.route
-	case fromVirtualHost:
-		v = of.host
+		ok = v != ""
 	case fromCluster:
 		v = of.cluster
+	}
+	if !ok {
+		v = missing
 	}
 	if s.max > 0 && len(v) > s.max {
 		v = v[:s.max]
@@ -151,12 +147,11 @@ func (s *substitute) value(of *subject) string {
 }
 
 // first is the first value of the header, as in Envoy's %REQ(X?Y)%, or of the other.
-func (s *substitute) first(r *Request) string {
+func (s *substitute) first(r *Request) (value string, ok bool) {
 	if v, ok := s.header.first(r); ok || s.alternative == nil {
-		return v
+		return v, ok
 	}
-	v, _ := s.alternative.first(r)
-	return v
+	return s.alternative.first(r)
 }
 
 // first returns the header's first value.

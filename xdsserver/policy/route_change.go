@@ -13,9 +13,9 @@ type Headers struct {
 
 // HeaderChanges change headers by name: first those of remove, then of set, then of
 // append and add. In a value %REQ(x)% is the header x that the application sent, and
-// %PROTOCOL%, %ROUTE_NAME%, %VIRTUAL_HOST_NAME% and %UPSTREAM_CLUSTER% say what their
-// names say; in responses also %RESP(x)% and %RESPONSE_CODE%. A percent sign is
-// written %%. A value that comes out empty changes nothing.
+// %PROTOCOL%, %ROUTE_NAME% and %UPSTREAM_CLUSTER% say what their names say; in
+// responses also %RESP(x)% and %RESPONSE_CODE%. A percent sign is written %%. A value
+// that comes out empty changes nothing.
 type HeaderChanges struct {
 	// Add gives a header a value if it has none.
 	Add map[string]string `policy:"add"`

@@ -160,7 +160,7 @@ func (v *validator) headers(p path, h *Headers) {
 }
 
 // requestCommands are what a value may ask about.
-var requestCommands = []string{"REQ", "REQUEST_HEADER", "PROTOCOL", "ROUTE_NAME", "VIRTUAL_HOST_NAME", "UPSTREAM_CLUSTER"}
+var requestCommands = []string{"REQ", "REQUEST_HEADER", "PROTOCOL", "ROUTE_NAME", "UPSTREAM_CLUSTER"}
 
 func (v *validator) headerChanges(p path, c *HeaderChanges, commands []string) {
 	if c == nil {
