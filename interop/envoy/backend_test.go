@@ -1,0 +1,80 @@
+package envoy
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/mesh/meshtest"
+)
+
+// seen is what a backend tells of a request.
+type seen struct {
+	Backend string
+	Method  string
+	Path    string // with the query, as on the wire
+	Host    string
+	Header  http.Header
+	Body    string
+}
+
+// The headers by which a request tells the backend how to answer.
+const (
+	wantStatus = "x-want-status" // an HTTP status
+	wantHeader = "x-want-header" // headers, in the form of a query
+)
+
+// newBackend answers requests by HTTP/1.1, HTTP/2 and gRPC with what it saw of them.
+func newBackend(t *testing.T, name string) *meshtest.Backend {
+	return meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the caller has gone
+		}
+		grpc := strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+		s := seen{Backend: name, Method: r.Method, Path: r.RequestURI, Host: r.Host, Header: r.Header.Clone()}
+		if !grpc {
+			s.Body = string(body)
+		}
+		answer, err := json.Marshal(s)
+		if err != nil {
+			t.Error(err)
+		}
+		list, _ := url.ParseQuery(r.Header.Get(wantHeader))
+		for name, values := range list {
+			for _, v := range values {
+				w.Header().Add(name, v)
+			}
+		}
+		if grpc {
+			answerGRPC(t, w, string(answer))
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if code, err := strconv.Atoi(r.Header.Get(wantStatus)); err == nil {
+			w.WriteHeader(code)
+		}
+		_, _ = w.Write(answer)
+	}))
+}
+
+// answerGRPC sends one message, by hand: grpc.Server shows neither all headers nor
+// the authority as they came.
+func answerGRPC(t *testing.T, w http.ResponseWriter, text string) {
+	message, err := proto.Marshal(wrapperspb.String(text))
+	if err != nil {
+		t.Error(err)
+	}
+	w.Header().Set("Content-Type", "application/grpc")
+	w.Header().Set("Trailer", "Grpc-Status")
+	_, _ = w.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...))
+	w.Header().Set("Grpc-Status", "0")
+}

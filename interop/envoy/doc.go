@@ -1,0 +1,45 @@
+// Package envoy holds Weft to what a real Envoy does.
+//
+// Its tests give both the same resources, from one xdsserver on loopback, and the same
+// requests: Envoy has a listener which plain clients of net/http and grpc-go call, Weft
+// is called through mesh.HTTPClient and mesh.Dial. Backends answer with all that they saw
+// of a request, so that what is compared is the backend that was asked, the request as it
+// came there, and the answer as it came to the caller. Policies and requests are made up
+// at random; a failure prints the seed with which WEFT_SEED replays it.
+//
+// WEFT_ENVOY names the Envoy, which must be of version 1.40. Without it the tests are
+// skipped; `.ci/oracle` installs one and runs them.
+//
+// # What is compared
+//
+// Virtual hosts; every kind of path, header, query and cookie match; clusters and
+// weighted clusters; header changes at all four levels with all actions; rewrites of path
+// and host; redirects; direct responses. What a proxy adds of its own is left out of the
+// comparison, in normalise_test.go and nowhere else.
+//
+// # Where they differ
+//
+// These are known, and the generators make up nothing that meets them.
+//
+//   - Several values of one header are matched one by one, as in Envoy. Of gRPC calls they
+//     are matched as one, joined with commas (gRFC A28). Envoy joins what it keeps
+//     inline (accept, cookie, content-type and some more) when it receives it; Weft has
+//     them as the application gave them.
+//   - A call that no route is for ends in mesh.ErrNoRoute, for gRPC with the status
+//     UNAVAILABLE (gRFC A28); Envoy answers 404, which gRPC takes for UNIMPLEMENTED.
+//   - Headers of gRPC's own are not changed, and a gRPC call's host is rewritten by
+//     host_rewrite_literal and auto_host_rewrite alone (gRFCs A81, A111), without
+//     x-envoy-original-host and x-forwarded-host.
+//   - A gRPC call that policy answers gets a status, and no headers. A redirect fails it.
+//   - A policy with a command in a header's value that Envoy does not know is refused by
+//     Envoy. Weft leaves that header as it is, with a warning.
+//   - A host that a rewrite takes from the request and that is none (it has a space or a
+//     slash) is left as it was; a path that does not begin with a slash fails the call.
+//     Envoy sends either as it is.
+//   - net/http writes a backslash in a path, as any byte that may not stand there, with a
+//     percent sign.
+//   - In a redirect %REQ(:path)% is the path that was asked for, and in any answer of
+//     policy %RESPONSE_CODE% is its status. In Envoy the former may be rewritten already,
+//     and the latter is 0.
+//   - A direct response with status 204 has no body. Envoy sends it one.
+package envoy
