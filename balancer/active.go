@@ -11,6 +11,9 @@ func (e *Endpoint) begin() {
 	if e.active.Add(1)&countedInCluster != 0 {
 		e.cluster.active.Add(1)
 	}
+	if e.checked.Load() != nil {
+		e.cluster.used()
+	}
 }
 
 // end counts a call out.

@@ -12,12 +12,14 @@ import (
 // name it. All methods are safe for concurrent use, though Configure, Assign and
 // Fail are meant for one caller, in whose order they take effect.
 type Cluster struct {
-	name     string
-	logger   *slog.Logger
-	resolver DNSResolver
+	name      string
+	logger    *slog.Logger
+	resolver  DNSResolver
+	newProber func(CheckTarget) Prober
 
 	settled chan struct{}
-	running sync.WaitGroup // look-ups
+	running sync.WaitGroup // look-ups and probes
+	traffic atomic.Bool    // there was a call since endpoints are checked
 	stale   atomic.Bool    // someone is about to reassess the endpoints
 	active  atomic.Int64   // calls in flight, if counts
 
@@ -40,7 +42,11 @@ type Cluster struct {
 	isSettled  bool
 	grpc       bool      // gRPC has had a view
 	detector   *detector // nil without outlier detection
-	closed     bool
+
+	checks  []HealthCheck
+	checked map[*Endpoint]*checked
+	awaited int // of these, how many lack a first result
+	closed  bool
 }
 
 // ClusterOptions is what a Cluster needs beside its name.
@@ -49,18 +55,22 @@ type ClusterOptions struct {
 	Logger *slog.Logger
 	// Resolver answers the look-ups of the DNS kinds. Nil means SystemDNS("").
 	Resolver DNSResolver
+	// Prober returns what makes an active health check's probes of an endpoint; it must
+	// not connect yet. Nil leaves endpoints unchecked.
+	Prober func(CheckTarget) Prober
 }
 
 // NewCluster returns a cluster that knows nothing yet: picks of its views fail with
 // ErrConnecting.
 func NewCluster(name string, o ClusterOptions) *Cluster {
 	c := &Cluster{
-		name:     name,
-		logger:   o.Logger,
-		resolver: o.Resolver,
-		settled:  make(chan struct{}),
-		index:    map[string]*Endpoint{},
-		views:    map[*View]struct{}{},
+		name:      name,
+		logger:    o.Logger,
+		resolver:  o.Resolver,
+		newProber: o.Prober,
+		settled:   make(chan struct{}),
+		index:     map[string]*Endpoint{},
+		views:     map[*View]struct{}{},
 	}
 	if c.logger == nil {
 		c.logger = slog.Default()
@@ -98,7 +108,8 @@ func (c *Cluster) Endpoints() []*Endpoint {
 
 // Settled is closed once calls can be picked for or fail for a reason: the first
 // configuration and endpoints are there, or the first answer of a name server or
-// the failure of all look-ups, or Fail was called. A table that names the cluster is
+// the failure of all look-ups, or Fail was called; and active health checks, if policy
+// has any, have had their first results. A table that names the cluster is
 // published when it is.
 func (c *Cluster) Settled() <-chan struct{} { return c.settled }
 
@@ -151,13 +162,17 @@ func (c *Cluster) Fail(err error) {
 	c.publish()
 }
 
-// Close stops the look-ups, waiting for them, and closes the views, of which picks
+// Close stops the look-ups and health checks, waiting for them, and closes the views, of which picks
 // still work on what they knew last.
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	c.closed = true
 	c.lookups.stop()
 	c.detector.stop()
+	for _, k := range c.checked {
+		c.endCheck(k)
+	}
+	c.checked = nil
 	views := c.views
 	c.views = nil
 	c.mu.Unlock()
@@ -179,13 +194,24 @@ func (c *Cluster) publish() {
 	c.snapshot = s
 	c.sweep()
 	c.countCalls()
-	if c.detect() {
+	detected, checked := c.detect(), c.check()
+	if detected || checked {
 		c.snapshot = c.snapshot.reassessed()
+	}
+	for _, part := range c.snapshot.populations() {
+		for i := range part {
+			part[i].endpoint.published = true
+		}
 	}
 	for v := range c.views {
 		v.wake(c.snapshot)
 	}
-	if !c.isSettled && !errors.Is(c.snapshot.err, ErrConnecting) {
+	c.settle()
+}
+
+// settle closes Settled if it is time to. The caller holds c.mu.
+func (c *Cluster) settle() {
+	if !c.isSettled && !errors.Is(c.snapshot.err, ErrConnecting) && c.awaited == 0 {
 		c.isSettled = true
 		close(c.settled)
 	}

@@ -70,6 +70,12 @@ type Config struct {
 	// OutlierDetection takes endpoints out for what became of calls. Nil takes out none.
 	OutlierDetection *OutlierDetection
 
+	// HealthChecks are the active health checks of the endpoints.
+	HealthChecks []HealthCheck
+	// IgnoreUnchecked leaves endpoints that have not been checked yet out where the
+	// share of a priority's healthy ones is told (envoy ignore_new_hosts_until_first_hc).
+	IgnoreUnchecked bool
+
 	// Sockets are tried in order against an endpoint's socket labels; the first
 	// match says how to secure the connection (envoy transport_socket_matches,
 	// then transport_socket as an entry that matches everything). None matching
@@ -279,6 +285,8 @@ type EndpointConfig struct {
 	Via *Via
 	// Labels are the endpoint's metadata under envoy.lb, for subsets and for people.
 	Labels map[string]Value
+	// Check says how active health checks reach the endpoint.
+	Check EndpointCheck
 }
 
 // Health is what the source of an endpoint says of it

@@ -15,13 +15,16 @@ type Endpoint struct {
 
 	condition atomic.Uint32
 	monitor   atomic.Pointer[monitor] // nil without outlier detection
+	checked   atomic.Pointer[checked] // nil without active health checks
 
 	healthySince atomic.Int64 // for slow start; Unix nanoseconds, 0 before it first was
 
 	active  atomic.Int64
 	latency latency
 
-	generation uint64 // of the newest snapshot that has it; guarded by cluster.mu
+	// Guarded by cluster.mu.
+	generation uint64 // of the newest snapshot that has it
+	published  bool   // some snapshot had it
 }
 
 // facts is what a source says of an endpoint and may say otherwise next time.
@@ -35,12 +38,13 @@ type facts struct {
 	labels   map[string]Value
 	original *OriginalDst
 	via      *Via
+	check    EndpointCheck
 }
 
 func (f *facts) equal(o *facts) bool {
 	return f.address == o.address && f.hostname == o.hostname && f.locality == o.locality &&
 		f.priority == o.priority && f.weight == o.weight && f.health == o.health &&
-		sameLabels(f.labels, o.labels) && f.original == o.original && f.via.equal(o.via)
+		sameLabels(f.labels, o.labels) && f.original == o.original && f.via.equal(o.via) && f.check == o.check
 }
 
 // Cluster returns the cluster that the endpoint belongs to.

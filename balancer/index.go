@@ -9,7 +9,7 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	if e != nil && e.generation == c.generation {
 		return e, false
 	}
-	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels, config.OriginalDst, entry.Via}
+	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels, config.OriginalDst, entry.Via, entry.Check}
 	socket := socketFor(config.Sockets, entry.SocketLabels)
 	if e != nil && e.protocol == config.Protocol && e.form == c.form && e.socket.secures(socket) {
 		e.learn(&now)

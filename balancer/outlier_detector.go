@@ -176,6 +176,16 @@ func (p *population) allows() bool {
 	return 100*(p.ejected+1) <= int(p.MaxEjectionPercent)*len(p.monitors)
 }
 
+// absolve ends the ejection of an endpoint whose health checks pass, if policy says so. A
+// nil detector has ejected none. The caller holds the cluster's mu.
+func (d *detector) absolve(e *Endpoint) {
+	m := e.monitor.Load()
+	if d == nil || m == nil || !d.config.Load().UnejectOnCheck || !e.has(ejected) {
+		return
+	}
+	(&population{now: time.Now()}).restore(m)
+}
+
 func (p *population) longest() time.Duration { return max(p.BaseEjectionTime, p.MaxEjectionTime) }
 
 // restore ends an ejection.

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc/codes"
 )
 
 // monitor is what outlier detection knows of an endpoint.
@@ -58,9 +55,9 @@ func (t *tallies) take() (total, failed uint32) {
 func (m *monitor) learn(o Outcome, grpc bool) {
 	config := m.detector.config.Load()
 	if o.Err == nil {
-		status, failed := o.Code, o.Code >= http.StatusInternalServerError
+		status, failed := o.Code, o.Code >= httpError
 		if grpc {
-			status, failed = grpcStatuses.http(codes.Code(o.Code)), o.Code != int(codes.OK)
+			status, failed = statusOfGRPC(o.Code), o.Code != 0
 		}
 		if status == 0 {
 			return
@@ -80,9 +77,9 @@ func (m *monitor) learn(o Outcome, grpc bool) {
 		m.count(&m.local, config.ConsecutiveLocal, tripLocal)
 		return
 	}
-	status := http.StatusServiceUnavailable
+	status := httpServiceUnavailable
 	if isTimeout(o.Err) {
-		status = http.StatusGatewayTimeout
+		status = httpGatewayTimeout
 	}
 	m.answered(config, status, true)
 }
@@ -90,13 +87,13 @@ func (m *monitor) learn(o Outcome, grpc bool) {
 // answered counts an answer.
 func (m *monitor) answered(config *OutlierDetection, status int, failed bool) {
 	m.answers.add(failed)
-	if status < http.StatusInternalServerError {
+	if status < httpError {
 		end(&m.errors)
 		end(&m.gateway)
 		return
 	}
 	switch status {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case httpBadGateway, httpServiceUnavailable, httpGatewayTimeout:
 		m.count(&m.gateway, config.ConsecutiveGateway, tripGateway)
 	default:
 		end(&m.gateway)
@@ -134,33 +131,39 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// grpcStatuses are the HTTP statuses that Envoy takes gRPC's for
-// (https://cloud.google.com/apis/design/errors#generating_errors).
-var grpcStatuses = httpOfGRPC{
-	codes.OK:                 http.StatusOK,
-	codes.Canceled:           499,
-	codes.Unknown:            http.StatusInternalServerError,
-	codes.InvalidArgument:    http.StatusBadRequest,
-	codes.DeadlineExceeded:   http.StatusGatewayTimeout,
-	codes.NotFound:           http.StatusNotFound,
-	codes.AlreadyExists:      http.StatusConflict,
-	codes.PermissionDenied:   http.StatusForbidden,
-	codes.ResourceExhausted:  http.StatusTooManyRequests,
-	codes.FailedPrecondition: http.StatusBadRequest,
-	codes.Aborted:            http.StatusConflict,
-	codes.OutOfRange:         http.StatusBadRequest,
-	codes.Unimplemented:      http.StatusNotImplemented,
-	codes.Internal:           http.StatusInternalServerError,
-	codes.Unavailable:        http.StatusServiceUnavailable,
-	codes.DataLoss:           http.StatusInternalServerError,
-	codes.Unauthenticated:    http.StatusUnauthorized,
+// The statuses that matter, by number: balancer knows neither protocol's package.
+const (
+	httpError              = 500
+	httpBadGateway         = 502
+	httpServiceUnavailable = 503
+	httpGatewayTimeout     = 504
+)
+
+// httpOfGRPC has the HTTP statuses that Envoy takes gRPC's for, by their number
+// (envoy source/common/grpc/common.cc). Others are a 500.
+var httpOfGRPC = [...]int{
+	0:  200, // OK
+	1:  499, // CANCELLED
+	2:  500, // UNKNOWN
+	3:  400, // INVALID_ARGUMENT
+	4:  504, // DEADLINE_EXCEEDED
+	5:  404, // NOT_FOUND
+	6:  409, // ALREADY_EXISTS
+	7:  403, // PERMISSION_DENIED
+	8:  429, // RESOURCE_EXHAUSTED
+	9:  400, // FAILED_PRECONDITION
+	10: 409, // ABORTED
+	11: 400, // OUT_OF_RANGE
+	12: 501, // UNIMPLEMENTED
+	13: 500, // INTERNAL
+	14: 503, // UNAVAILABLE
+	15: 500, // DATA_LOSS
+	16: 401, // UNAUTHENTICATED
 }
 
-type httpOfGRPC [codes.Unauthenticated + 1]int
-
-func (t *httpOfGRPC) http(c codes.Code) int {
-	if int(c) < len(t) {
-		return t[c]
+func statusOfGRPC(code int) int {
+	if code < 0 || code >= len(httpOfGRPC) {
+		return httpError
 	}
-	return http.StatusInternalServerError
+	return httpOfGRPC[code]
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/grpc/codes"
 )
 
 // strict ejects for two 5xx in a row, for 10 s at first, and nothing else.
@@ -28,7 +27,7 @@ func detecting(o *OutlierDetection) *Config {
 func (r *rig) calls(address string, n int, o Outcome) {
 	r.Helper()
 	for range n {
-		r.link(address).endpoint.active.Add(1)
+		r.link(address).endpoint.begin()
 		r.link(address).Done(o)
 	}
 	synctest.Wait()
@@ -84,7 +83,7 @@ func TestWhatIsAFailure(t *testing.T) {
 		o.FailurePercentage = FailurePercentage{Threshold: 50, EnforcingLocal: 100}
 	})
 	http := func(code int) Outcome { return Outcome{Code: code} }
-	grpc := func(code codes.Code) Outcome { return Outcome{Code: int(code)} }
+	grpc := http
 	for _, c := range []struct {
 		name   string
 		view   ViewOptions
@@ -120,21 +119,21 @@ func TestWhatIsAFailure(t *testing.T) {
 		{"timeout, local rate", httpView, localRates, Outcome{Err: context.DeadlineExceeded}, true},
 		{"500, local rate", httpView, localRates, http(500), false},
 
-		{"OK", grpcView, errors5xx, grpc(codes.OK), false},
-		{"NOT_FOUND", grpcView, errors5xx, grpc(codes.NotFound), false},
-		{"UNKNOWN", grpcView, errors5xx, grpc(codes.Unknown), true},
-		{"INTERNAL", grpcView, errors5xx, grpc(codes.Internal), true},
-		{"UNIMPLEMENTED", grpcView, errors5xx, grpc(codes.Unimplemented), true},
+		{"OK", grpcView, errors5xx, grpc(0), false},
+		{"NOT_FOUND", grpcView, errors5xx, grpc(5), false},
+		{"UNKNOWN", grpcView, errors5xx, grpc(2), true},
+		{"INTERNAL", grpcView, errors5xx, grpc(13), true},
+		{"UNIMPLEMENTED", grpcView, errors5xx, grpc(12), true},
 		{"17", grpcView, errors5xx, grpc(17), true},
-		{"INTERNAL at the gateway", grpcView, gateway, grpc(codes.Internal), false},
-		{"UNAVAILABLE at the gateway", grpcView, gateway, grpc(codes.Unavailable), true},
-		{"DEADLINE_EXCEEDED at the gateway", grpcView, gateway, grpc(codes.DeadlineExceeded), true},
+		{"INTERNAL at the gateway", grpcView, gateway, grpc(13), false},
+		{"UNAVAILABLE at the gateway", grpcView, gateway, grpc(14), true},
+		{"DEADLINE_EXCEEDED at the gateway", grpcView, gateway, grpc(4), true},
 		{"deadline", grpcView, gateway, Outcome{Err: context.DeadlineExceeded}, true},
 		{"deadline, local", grpcView, local, Outcome{Err: context.DeadlineExceeded}, true},
-		{"CANCELLED by the server", grpcView, errors5xx, grpc(codes.Canceled), false},
+		{"CANCELLED by the server", grpcView, errors5xx, grpc(1), false},
 		{"canceled by the caller", grpcView, errors5xx, Outcome{Err: context.Canceled}, false},
-		{"OK, rate", grpcView, rates, grpc(codes.OK), false},
-		{"NOT_FOUND, rate", grpcView, rates, grpc(codes.NotFound), true},
+		{"OK, rate", grpcView, rates, grpc(0), false},
+		{"NOT_FOUND, rate", grpcView, rates, grpc(5), true},
 		{"canceled by the caller, rate", grpcView, rates, Outcome{Err: context.Canceled}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -328,7 +327,7 @@ func TestFailurePercentage(t *testing.T) {
 				r := newRig(t, c.view, detecting(o), one(at("a:1"), at("b:1")))
 				good, bad := Outcome{Code: 200}, Outcome{Code: 500}
 				if c.view.GRPC {
-					good, bad = Outcome{}, Outcome{Code: int(codes.Internal)}
+					good, bad = Outcome{}, Outcome{Code: 13}
 				}
 				r.calls("a:1", c.good, good)
 				r.calls("a:1", c.failed, bad)

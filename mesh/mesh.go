@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/balancer/healthcheck"
 	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resolver"
@@ -71,7 +72,7 @@ func New(opts ...Option) (*Mesh, error) {
 	m.resolver, err = resolver.New(resolver.Config{
 		Source: src.resources,
 		NewCluster: func(name string) *balancer.Cluster {
-			return balancer.NewCluster(name, balancer.ClusterOptions{Logger: o.logger})
+			return balancer.NewCluster(name, balancer.ClusterOptions{Logger: o.logger, Prober: healthcheck.New})
 		},
 		Logger: o.logger,
 	})

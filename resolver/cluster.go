@@ -42,7 +42,7 @@ var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_con
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
 	"transport_socket", "transport_socket_matches", "typed_extension_protocol_options", "http2_protocol_options",
 	"circuit_breakers", "upstream_connection_options", "upstream_bind_config", "max_requests_per_connection", "common_http_protocol_options",
-	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init", "outlier_detection")
+	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init", "outlier_detection", "health_checks")
 
 func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 	v := &cluster{name: m.GetName()}
@@ -55,7 +55,7 @@ func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 	c := &balancer.Config{Name: m.GetName()}
 	for _, read := range []func(*clusterv3.Cluster, *balancer.Config) error{
 		p.legacySubsets,
-		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection, p.connection,
+		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection, p.healthChecks, p.connection,
 	} {
 		if err := read(m, c); err != nil {
 			return nil, err
@@ -170,7 +170,8 @@ func (p *path) dns(m *clusterv3.Cluster, c *balancer.Config) error {
 // defaultPanicThreshold is Envoy's, in percent.
 const defaultPanicThreshold = 50
 
-var commonLBFields = fieldNames("healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config")
+var commonLBFields = fieldNames("healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config",
+	"ignore_new_hosts_until_first_hc")
 
 // commonLB reads common_lb_config, after the policy.
 func (p *path) commonLB(m *clusterv3.Cluster, c *balancer.Config) error {

@@ -257,10 +257,10 @@ func (n *clusterNode) changed() {
 	if n.ready() {
 		return
 	}
-	if !n.configured || n.eds != nil || n.settles || len(n.pending) == 0 {
+	if !n.configured || n.eds != nil && !n.assigned || n.settles || len(n.pending) == 0 {
 		return
 	}
-	// Name servers are being asked.
+	// Name servers are being asked, or endpoints checked.
 	n.settles = true
 	r := n.resolver
 	r.waits.Go(func() {
@@ -278,6 +278,8 @@ func (n *clusterNode) awaited() string {
 	switch {
 	case !n.configured:
 		s = fmt.Sprintf("cluster %q", n.name)
+	case n.eds != nil && n.assigned:
+		s = fmt.Sprintf("health checks of cluster %q", n.name)
 	case n.eds != nil:
 		s = fmt.Sprintf("endpoints %q of cluster %q", n.edsName, n.name)
 	default:

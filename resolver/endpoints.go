@@ -196,6 +196,9 @@ func (r *endpointReader) read(m *endpointv3.LbEndpoint, to *balancer.EndpointCon
 	if to.Health, err = health(m.GetHealthStatus()); err != nil {
 		return err
 	}
+	if to.Check, err = endpointCheck(e.GetHealthCheckConfig()); err != nil {
+		return fmt.Errorf("endpoint.health_check_config.%w", err)
+	}
 	if filters := m.GetMetadata().GetFilterMetadata(); len(filters) > 0 {
 		to.Labels = values(filters[labelsKey])
 		to.SocketLabels = labels(filters[socketLabelsKey])

@@ -45,6 +45,9 @@ func FuzzListener(f *testing.F) {
 func FuzzRouteConfiguration(f *testing.F) { fuzzDecoder(f, resolver.RouteConfigURL) }
 
 func FuzzCluster(f *testing.F) {
+	for _, json := range healthClusters {
+		f.Add(marshal(parse(f, &clusterv3.Cluster{}, json)))
+	}
 	fuzzDecoder(f, resolver.ClusterURL, marshal(staticCluster("c", "192.0.2.1")), marshal(parse(f, &clusterv3.Cluster{}, `{"name": "c", `+eds+`,
 		"loadBalancingPolicy": {"policies": [{"typedExtensionConfig": {"name": "x", "typedConfig": {
 		"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev"}}}]}}`)))
