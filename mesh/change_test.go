@@ -198,7 +198,13 @@ func TestRoutesChangeCalls(t *testing.T) {
 
 // rawRoutes is a policy of one target, orders, with the route configuration as JSON.
 func rawRoutes(p protocol, b *meshtest.Backend, config string) []byte {
-	return []byte("services:\n" + p.service("backend", b) + `
+	return []byte(withRoutes("services:\n"+p.service("backend", b), config))
+}
+
+// withRoutes adds a target to a policy of services, orders, with the route
+// configuration as YAML, and further raw resources.
+func withRoutes(services, config string, more ...string) string {
+	policy := services + `
 resources:
   - "@type": type.googleapis.com/envoy.config.listener.v3.Listener
     name: orders
@@ -209,7 +215,11 @@ resources:
         route_config: ` + config + `
         http_filters:
           - {name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-`)
+`
+	for _, resource := range more {
+		policy += "  - " + resource + "\n"
+	}
+	return policy
 }
 
 // TestHeaderLevels has headers changed at all four levels, in both orders, and by all

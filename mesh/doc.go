@@ -31,6 +31,17 @@
 // for mTLS, certificate_providers of the bootstrap that go by the names of its
 // secrets: "default" for the process's certificate, "ROOTCA" for the roots.
 //
+// # Mirroring
+//
+// Where policy mirrors a route, a copy of a call goes to a further cluster, once, with
+// its headers and credentials, and nobody sees the answer. A gRPC message is encoded for
+// it before the call is sent; messages of a stream follow as they are sent. A body that
+// can be had again (http.Request.GetBody) is copied at once, another one while it is
+// sent, and the copy goes out when it is complete. A mesh has at most 256 copies under
+// way, in 16 MiB, of 1 MiB each; what is beyond that, or cannot keep up, is dropped, and
+// the log counts it. Copies are bounded by their route's timeout, or 15 s, and end with
+// the mesh.
+//
 // # Hosts that policy does not know
 //
 // An HTTP request to a host that policy does not know fails with [ErrNoRoute], or goes

@@ -84,6 +84,9 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		return err
 	}
 	method = r.change(method)
+	if r.call.Mirrored() {
+		r.mirror(ch, method, req, cc, invoke, opts)
+	}
 	followed := r.follow(opts, false)
 	if followed != nil {
 		opts = followed.opts(opts)
@@ -113,9 +116,18 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		end = func(err error) { r.end(followed.finish(asked, err)) }
 	}
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(end))
+	var copies *streamCopies
+	if r.call.Mirrored() {
+		if copies = r.mirrorStream(ch, method, desc, cc, open, opts); copies != nil {
+			opts = append(opts, grpc.OnFinish(copies.ended))
+		}
+	}
 	s, err := open(r, desc, cc, method, opts...)
 	if err != nil {
 		return nil, r.explain(err)
+	}
+	if copies != nil {
+		s = mirroredStream{s, copies}
 	}
 	if followed != nil {
 		return &followedStream{ClientStream: s, followed: followed}, nil

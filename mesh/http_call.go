@@ -57,6 +57,9 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		closeBody(req)
 		return nil, err
 	}
+	if x.call.Mirrored() {
+		out = x.mirror(t, out)
+	}
 	if needsGuard(out) {
 		out = guard(out)
 	}

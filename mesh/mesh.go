@@ -31,6 +31,7 @@ type Mesh struct {
 	filters    *filter.Registry
 
 	gate       call.Gate
+	mirrors    *call.Mirrors
 	http       httpTargets
 	transports sync.Map // *http.Transport → *transport
 	ready      sync.Map // resolver.TargetName → *call.Target: those of Ready, which stay
@@ -68,6 +69,7 @@ func New(opts ...Option) (*Mesh, error) {
 		plainCreds: o.creds,
 		source:     src,
 		filters:    o.filters,
+		mirrors:    call.NewMirrors(o.logger),
 	}
 	m.resolver, err = resolver.New(resolver.Config{
 		Source: src.resources,
@@ -154,7 +156,7 @@ func (m *Mesh) awaitReady(ctx context.Context, target string) error {
 }
 
 // Close ends the mesh. New calls fail with [ErrClosed] from now on; Close waits for
-// those in flight until ctx ends, then stops everything that the mesh started. The
+// those in flight until ctx ends, but not for mirrored ones, then stops everything that the mesh started. The
 // error is ctx's if calls were cut short of that. Channels of Dial remain their
 // callers' to close.
 func (m *Mesh) Close(ctx context.Context) error {
@@ -162,6 +164,7 @@ func (m *Mesh) Close(ctx context.Context) error {
 		return nil
 	}
 	err := m.gate.Drain(ctx)
+	m.mirrors.Close()
 	m.resolver.Close()
 	m.source.close()
 	_ = m.filters.Close()

@@ -33,6 +33,7 @@ type Route struct {
 	answer       *Answer
 	turns        *weighted.Schedule // nil if there is one destination
 	hash         []hashRule
+	mirrors      []Mirror
 	err          error
 	errHTTP      error
 }
@@ -55,6 +56,7 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		Timeout:           r.timeouts.timeout,
 		MaxStreamDuration: maxStreamDuration,
 		hash:              r.hash,
+		mirrors:           r.bindMirrors(cluster),
 	}
 	if d := r.timeouts.maxStreamDuration; d.set {
 		route.MaxStreamDuration = d.d

@@ -32,6 +32,7 @@ type virtualHost struct {
 	index   *routeIndex
 	headers headerLevel
 	filters filterOverrides
+	mirrors []*mirrorPolicy
 }
 
 // clusters adds the names of the clusters that the virtual host refers to.
@@ -39,6 +40,11 @@ func (h *virtualHost) clusters(to map[string]bool) {
 	for _, r := range h.routes {
 		for _, c := range r.clusters {
 			to[c.name] = true
+		}
+		for _, m := range r.mirrors {
+			if m.header == nil {
+				to[m.cluster] = true
+			}
 		}
 	}
 }
@@ -56,6 +62,7 @@ type routePolicy struct {
 
 	timeouts timeouts
 	hash     []hashRule
+	mirrors  []*mirrorPolicy
 
 	// answer is what the route says itself; it then has no clusters.
 	answer  *Answer
@@ -106,7 +113,7 @@ func decodeRouteConfig(c TypesConfig, raw []byte) (string, any, error) {
 
 var routeConfigFields = fieldNames("name", "virtual_hosts", "validate_clusters", "max_direct_response_body_size_bytes",
 	"cluster_specifier_plugins", "ignore_port_in_host_matching", "ignore_path_parameters_in_path_matching",
-	"vhost_header", "metadata", "most_specific_header_mutations_wins")
+	"vhost_header", "metadata", "request_mirror_policies", "most_specific_header_mutations_wins")
 
 func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error) {
 	if rc.GetVhostHeader() != "" {
@@ -143,6 +150,11 @@ func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error)
 	if err := p.answerSizes(rc, v); err != nil {
 		return nil, err
 	}
+	mirrors, err := p.mirrors(rc.GetRequestMirrorPolicies())
+	if err != nil {
+		return nil, err
+	}
+	v.mirrorLevels(mirrors)
 	if v.filters, err = p.filterOverrides(rc); err != nil {
 		return nil, err
 	}
@@ -150,7 +162,7 @@ func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error)
 	return v, nil
 }
 
-var virtualHostFields = fieldNames("name", "domains", "routes", "require_tls", "virtual_clusters", "metadata")
+var virtualHostFields = fieldNames("name", "domains", "routes", "require_tls", "virtual_clusters", "metadata", "request_mirror_policies")
 
 func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	if vh.GetMatcher() != nil {
@@ -171,6 +183,9 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	h.index = newRouteIndex(matches)
 	var err error
 	if h.headers, err = p.headerLevel(vh, levelHost); err != nil {
+		return nil, err
+	}
+	if h.mirrors, err = p.mirrors(vh.GetRequestMirrorPolicies()); err != nil {
 		return nil, err
 	}
 	if h.filters, err = p.filterOverrides(vh); err != nil {
@@ -232,7 +247,7 @@ func (r *routePolicy) refuseHTTP(p *path) {
 
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
-	"max_grpc_timeout", "hash_policy", "metadata_match")
+	"max_grpc_timeout", "hash_policy", "metadata_match", "request_mirror_policies")
 
 // rewriteFields change what is sent. A request that is sent without the change asks
 // the wrong thing of the backend, so that one that cannot be made fails the call.
@@ -246,6 +261,9 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	}
 	var err error
 	if to.hash, err = p.hashPolicies(a.GetHashPolicy()); err != nil {
+		return err
+	}
+	if to.mirrors, err = p.mirrors(a.GetRequestMirrorPolicies()); err != nil {
 		return err
 	}
 	p.warnUnread(a, routeActionFields, rewriteFields)

@@ -11,7 +11,7 @@ func TestBadChanges(t *testing.T) {
 	for route, want := range map[string]string{
 		`{to: a, redirect: {host: b}}`:                  `"redirect" cannot stand beside "to"`,
 		`{redirect: {host: b}, respond: {status: 200}}`: `"respond" cannot stand beside "redirect"`,
-		`{name: x}`:                `say one of to, redirect and respond`,
+		`{name: x}`:                `say one of to, toHeader, redirect and respond`,
 		`{respond: {body: x}}`:     `field "status" is missing`,
 		`{respond: {status: 100}}`: `100 is not from 200 to 599`,
 		`{respond: {status: 200, body: ` + strings.Repeat("x", 5000) + `}}`: `5000 bytes long`,

@@ -33,13 +33,20 @@ func (c *compiler) route(host string, r *Route) *routev3.Route {
 			Weight: wrapperspb.UInt32(r.To[name]),
 		})
 	}
-	if len(weighted.Clusters) == 1 {
+	for _, s := range c.scope.policy.Services {
+		speaksGRPC = speaksGRPC || r.ToHeader != "" && s.Protocol == GRPC
+	}
+	switch {
+	case r.ToHeader != "":
+		action.ClusterSpecifier = &routev3.RouteAction_ClusterHeader{ClusterHeader: strings.ToLower(r.ToHeader)}
+	case len(weighted.Clusters) == 1:
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: weighted.Clusters[0].Name}
-	} else {
+	default:
 		action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: weighted}
 	}
 	c.timeouts(action, r, speaksGRPC)
 	action.HashPolicy = hashPolicies(r.Hash)
+	action.RequestMirrorPolicies = c.mirrors(host, r.Mirror)
 	route.Action = &routev3.Route_Route{Route: action}
 	return route
 }

@@ -292,7 +292,7 @@ func TestParseErrors(t *testing.T) {
 			`3:27: "b" is not defined: it is neither a subset of "a" nor a service`,
 			`3:36: service "a" has no subset "v2" (did you mean "a/v1"?)`,
 			`3:48: service "x" is not defined (did you mean "a/v1"?)`,
-			`3:55: say one of to, redirect and respond`,
+			`3:55: say one of to, toHeader, redirect and respond`,
 			`3:60: the route goes nowhere: name a service or a subset`,
 			`4:17: service "v1" is not defined`,
 		}},

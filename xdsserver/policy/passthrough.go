@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"maps"
+	"slices"
+
 	"google.golang.org/protobuf/types/known/anypb"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -37,7 +40,11 @@ func (s *scope) passesThrough() bool {
 	}
 	for host, routes := range s.policy.Routes {
 		for _, r := range routes {
-			for name := range r.To {
+			names := maps.Keys(r.To)
+			for _, m := range r.Mirror {
+				names = concat(names, slices.Values([]string{m.To}))
+			}
+			for name := range names {
 				if found := s.destinations(host, name); len(found) == 1 && found[0].cluster == passthroughName {
 					return true
 				}

@@ -74,6 +74,12 @@ func incoherences(resources *Resources) (list []string) {
 						names = append(names, c.GetName())
 					}
 				}
+				if route.GetRoute().GetClusterHeader() != "" {
+					names = nil // the calls say
+				}
+				for _, m := range route.GetRoute().GetRequestMirrorPolicies() {
+					names = append(names, m.GetCluster())
+				}
 				for _, name := range names {
 					if resources.Get(ClusterType, name) == nil {
 						bad(res, "there is no cluster %q", name)

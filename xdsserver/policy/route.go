@@ -2,8 +2,8 @@ package policy
 
 import "time"
 
-// Route says what becomes of the calls that it matches: exactly one of to, redirect
-// and respond is given (envoy.config.route.v3.Route).
+// Route says what becomes of the calls that it matches: exactly one of to, toHeader,
+// redirect and respond is given (envoy.config.route.v3.Route).
 type Route struct {
 	// Name is for people: logs, metrics and explanations show it. It may be empty.
 	Name string `policy:"name"`
@@ -17,6 +17,15 @@ type Route struct {
 	// resource, or passthrough: the address that the caller named. A name that means two of these is an error: say orders/v1 for
 	// the subset, or rename one.
 	To Destinations `policy:"to"`
+
+	// ToHeader is the name of a header that names the cluster of each call: that of a
+	// service (payments), of a subset (payments|v2), or a raw one. Calls without the
+	// header, or with one that names no cluster, fail. Whoever makes the calls chooses
+	// among all clusters: not for calls that are made for somebody else.
+	ToHeader string `policy:"toHeader"`
+
+	// Mirror has calls sent to further destinations, too.
+	Mirror []*Mirror `policy:"mirror"`
 
 	// Redirect answers HTTP requests with another URL, for the client to follow.
 	Redirect *Redirect `policy:"redirect"`

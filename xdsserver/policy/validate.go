@@ -74,6 +74,9 @@ func (v *validator) nils() {
 			for j, h := range route.Hash {
 				check(p.field("hash").index(j), h == nil)
 			}
+			for j, m := range route.Mirror {
+				check(p.field("mirror").index(j), m == nil)
+			}
 			if route.Match == nil {
 				continue
 			}

@@ -13,32 +13,39 @@ func (v *validator) action(p path, host string, r *Route) {
 	for _, one := range []struct {
 		name string
 		is   bool
-	}{{"to", r.To != nil}, {"redirect", r.Redirect != nil}, {"respond", r.Respond != nil}} {
+	}{{"to", r.To != nil}, {"toHeader", r.ToHeader != ""}, {"redirect", r.Redirect != nil}, {"respond", r.Respond != nil}} {
 		if one.is {
 			given = append(given, one.name)
 		}
 	}
-	if v.exactlyOne(p, given, "to, redirect and respond"); len(given) != 1 {
+	if v.exactlyOne(p, given, "to, toHeader, redirect and respond"); len(given) != 1 {
 		return
 	}
 	switch given[0] {
 	case "to":
 		v.to(p.field("to"), host, r.To)
-		if r.Rewrite != nil {
-			v.rewrite(p.field("rewrite"), r.Rewrite)
+	case "toHeader":
+		if !httpToken.MatchString(r.ToHeader) {
+			v.errorf(p.field("toHeader"), "%q is not the name of a header", shorten(r.ToHeader))
 		}
 	case "redirect":
 		v.redirect(p.field("redirect"), r.Redirect)
 	case "respond":
 		v.respond(p.field("respond"), r.Respond)
 	}
-	if r.To != nil {
+	if r.To != nil || r.ToHeader != "" {
+		if r.Rewrite != nil {
+			v.rewrite(p.field("rewrite"), r.Rewrite)
+		}
+		for i, m := range r.Mirror {
+			v.mirror(p.field("mirror").index(i), host, m)
+		}
 		return
 	}
 	for _, one := range []struct {
 		name string
 		is   bool
-	}{{"rewrite", r.Rewrite != nil}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil}} {
+	}{{"rewrite", r.Rewrite != nil}, {"mirror", r.Mirror != nil}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil}} {
 		if one.is {
 			v.nameErrorf(p.field(one.name), "%q is for routes that send calls somewhere: a route with %q does not", one.name, given[0])
 		}

@@ -45,17 +45,29 @@ func (v *validator) to(p path, host string, to Destinations) {
 	first := make(map[string]string) // cluster to name
 	for _, name := range sortedKeys(to) {
 		at := p.field(name)
-		found := v.scope.destinations(host, name)
+		found, ok := v.destination(at, host, name)
 		switch {
-		case len(found) == 0:
-			v.undefined(at, host, name)
-		case len(found) > 1:
-			v.nameErrorf(at, "%q means %s and %s: write subset %q in full, or rename one", name, found[0].words, found[1].words, host+"/"+name)
-		case first[found[0].cluster] != "":
-			v.nameErrorf(at, "%q and %q are both %s: add their weights", first[found[0].cluster], name, found[0].words)
+		case !ok:
+		case first[found.cluster] != "":
+			v.nameErrorf(at, "%q and %q are both %s: add their weights", first[found.cluster], name, found.words)
 		default:
-			first[found[0].cluster] = name
+			first[found.cluster] = name
 		}
+	}
+}
+
+// destination checks that a name in the routes of host means one thing, and returns it.
+func (v *validator) destination(p path, host, name string) (found destination, ok bool) {
+	all := v.scope.destinations(host, name)
+	switch len(all) {
+	case 0:
+		v.undefined(p, host, name)
+		return destination{}, false
+	case 1:
+		return all[0], true
+	default:
+		v.nameErrorf(p, "%q means %s and %s: write subset %q in full, or rename one", name, all[0].words, all[1].words, host+"/"+name)
+		return destination{}, false
 	}
 }
 

@@ -34,6 +34,7 @@ type Call struct {
 	hash   hash
 	link   *balancer.Link // of the attempt under way
 	passed *passed        // the filters; nil for none
+	copied bool           // the call is a mirrored one
 }
 
 // Begin routes the call. The error is an *[Error], and the call has then ended; else
