@@ -55,7 +55,9 @@ func (m *Mirror) Host(host string, grpc bool) string {
 // Headers changes the headers of a copy, which are h.
 func (m *Mirror) Headers(r *Request, h MutableHeaders, protocol string) {
 	if len(m.headers) > 0 {
-		m.mirrorPolicy.headers.apply(h, &subject{request: r, headers: h, protocol: protocol, cluster: m.cluster})
+		changed := *r
+		changed.Headers = h
+		m.mirrorPolicy.headers.apply(h, &subject{request: &changed, protocol: protocol, cluster: m.cluster})
 	}
 }
 
