@@ -145,8 +145,7 @@ func (v *View) pickHash(p *picker, info PickInfo) (*Link, error) {
 			return nil, err
 		}
 	}
-	l.endpoint.begin()
-	return l, nil
+	return l.take(info)
 }
 
 // maxWalk bounds the slots that a walk looks at.

@@ -7,12 +7,16 @@ import (
 	"time"
 )
 
-// Link is one view's connection to one endpoint. It is what a pick returns.
+// Link is one view's connection to one endpoint. It is what a pick returns. Where there
+// may be several connections, a pick returns the link of one of them.
 type Link struct {
 	endpoint *Endpoint
 	conn     Conn
 	view     *View
 	rank     uint32 // random and lasting: pick_first's shuffled order
+
+	pool *pool // the link's connections, where they are counted; else nil
+	lane *lane // the one that the link is, if it is a pool's
 
 	// What picking goes by, a State. Unlike reported, TransientFailure lasts: until
 	// Ready where links connect by themselves (gRFC A62), else until retryAt.
@@ -81,10 +85,31 @@ func (l *Link) Done(o Outcome) {
 	if m := l.endpoint.monitor.Load(); m != nil {
 		m.learn(o, l.view.options.GRPC)
 	}
+	if l.lane != nil {
+		l.lane.release()
+	}
+}
+
+// take counts a call in flight on a link that was picked.
+func (l *Link) take(info PickInfo) (*Link, error) {
+	l.endpoint.begin()
+	if l.pool == nil {
+		return l, nil
+	}
+	of, err := l.pool.take(info.Context)
+	if err != nil {
+		l.endpoint.end()
+	}
+	return of, err
 }
 
 func newLink(v *View, e *Endpoint) *Link {
 	l := &Link{endpoint: e, view: v, rank: rand.Uint32()}
+	if v.pooled(e) {
+		l.pool = newPool(l)
+		l.conn = l.pool
+		return l
+	}
 	l.conn = v.connector.NewConn(e, l.report)
 	return l
 }

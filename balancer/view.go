@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -72,6 +73,10 @@ type PickInfo struct {
 	// any is a further attempt of a call, to which policy's drops do not apply again.
 	Exclude []*Endpoint
 
+	// Context bounds how long a call waits whose endpoint has no stream free, where
+	// connections are counted (Connection.MaxPerEndpoint). Nil does not wait.
+	Context context.Context
+
 	// Hash is what ring_hash and maglev go by, if HasHash is set. Without it they
 	// pick at random.
 	Hash    uint64
@@ -102,7 +107,8 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // ErrNoEndpoints, ErrExcluded, ErrDropped, an *UnreachableError, or the error that
 // the cluster failed with, in each case perhaps wrapped.
 //
-// It does not block, lock or allocate.
+// It does not block, lock or allocate, unless connections are counted and all streams
+// of the endpoint are in use: then it waits for one within info.Context.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
 	if p.parts != nil {
@@ -133,8 +139,7 @@ func (v *View) pick(p *picker, info PickInfo) (*Link, error) {
 			return nil, err
 		}
 	}
-	l.endpoint.begin()
-	return l, nil
+	return l.take(info)
 }
 
 // pickAgain is the rest of a pick whose first choice is excluded, or not usable any

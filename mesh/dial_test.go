@@ -132,6 +132,16 @@ func TestAdditionalAddresses(t *testing.T) {
 	})
 }
 
+// proxySocket sends connections through a proxy.
+func proxySocket(proxy string) string {
+	return `
+transport_socket:
+  name: envoy.transport_sockets.http_11_proxy
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport
+    default_proxy_address: ` + socketAddress(proxy)
+}
+
 // TestHTTPProxy reaches one endpoint through the proxy that its metadata names, one
 // through that of the locality's transport socket, and one directly (gRFC A86).
 func TestHTTPProxy(t *testing.T) {

@@ -169,7 +169,7 @@ func (r *rpc) Reroute() error {
 }
 
 func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
-	link, err := r.call.Pick(v, balancer.PickInfo{})
+	link, err := r.call.Pick(v, balancer.PickInfo{Context: r.Context})
 	if errors.Is(err, balancer.ErrDropped) {
 		// As a status, it ends also a call that would wait for a better time.
 		err = r.call.Refused(err)

@@ -65,7 +65,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 	}
 	var failed error // why the last attempt made no connection
 	for {
-		link, err := x.call.Pick(view, balancer.PickInfo{Exclude: x.tried})
+		link, err := x.call.Pick(view, balancer.PickInfo{Context: out.Context(), Exclude: x.tried})
 		if err != nil {
 			closeBody(out)
 			if failed != nil {
@@ -82,7 +82,9 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		}
 		failed = err
 		x.call.Done(balancer.Outcome{Err: err})
-		x.tried = append(x.tried, link.Endpoint())
+		if !link.Spared() {
+			x.tried = append(x.tried, link.Endpoint())
+		}
 		if out, err = rewind(out); err != nil {
 			return nil, err
 		}
@@ -140,6 +142,9 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 	_, upgraded := resp.Body.(io.Writer)
 	if upgraded || resp.Body == http.NoBody {
 		// An upgraded connection is the caller's from here on; and its type must show.
+		if upgraded && x.conn.endpoint.Pooled() {
+			x.conn.report(balancer.Idle, nil)
+		}
 		x.end(balancer.Outcome{Code: resp.StatusCode})
 		return resp, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/weft-mesh/weft/balancer"
 )
@@ -94,6 +95,9 @@ func (c *endpointConn) newPool() *pool {
 		p.MaxIdleConnsPerHost = cmp.Or(p.MaxIdleConns, 1<<16)
 	}
 	tune(p.Transport, c.endpoint.Connection())
+	if c.endpoint.Pooled() {
+		isolate(p.Transport, c.endpoint.Connection())
+	}
 	if cfg.Protocol == balancer.ProtocolHTTP2 {
 		p.alpn = []string{"h2"}
 		p.Protocols = new(http.Protocols)
@@ -164,6 +168,9 @@ func (c *endpointConn) Close() {
 func (c *endpointConn) released() {
 	if c.closed.Load() {
 		c.closeIdle()
+		// An HTTP/2 connection forgets a stream a moment after the response has ended,
+		// and is not idle until then.
+		time.AfterFunc(time.Second, c.closeIdle)
 	}
 }
 

@@ -43,5 +43,21 @@ func tune(t *http.Transport, c *balancer.Connection) {
 	t.HTTP2 = &h2
 }
 
+// isolate makes t keep to one connection at a time: policy counts connections, and the
+// balancer gives t as many requests as one takes. Without a bound of connections a
+// server with a lower limit than that makes t open more, rather than requests wait.
+func isolate(t *http.Transport, c *balancer.Connection) {
+	if c.MaxPerEndpoint == 0 {
+		return
+	}
+	t.MaxConnsPerHost = 1
+	h2 := http.HTTP2Config{}
+	if t.HTTP2 != nil {
+		h2 = *t.HTTP2
+	}
+	h2.StrictMaxConcurrentRequests = true
+	t.HTTP2 = &h2
+}
+
 // maxHTTP2Size is the greatest size that http.HTTP2Config takes.
 const maxHTTP2Size = 4<<20 - 1
