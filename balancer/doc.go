@@ -29,6 +29,10 @@
 // or not. A call whose endpoint cannot be reached goes to the next in the table. A gRPC
 // connection is made when a call's hash first asks for it, and the call waits.
 //
+// peak_ewma and client_side_weighted_round_robin go by what calls and endpoints tell of
+// latency and load: [Link.Answered] and [Link.ReportLoad], which a protocol's adapter
+// uses where [Link.WantsLatency] and [Link.WantsLoad] say so, and else spares.
+//
 // The picker is an immutable tree behind an atomic pointer: a pick takes no lock and
 // allocates nothing. Every update makes a new one; a burst of updates makes one.
 package balancer

@@ -35,11 +35,11 @@ type LoadWeights struct {
 	Update time.Duration
 	// ErrorPenalty is at least 0. The compiler writes the default, 1.
 	ErrorPenalty float64
-	// Metrics name what of a report is its utilization: the greatest of them, such as
-	// "named_metrics.queue", "cpu_utilization", "mem_utilization" or
-	// "application_utilization", if one is above zero. For HTTP, as in Envoy, they come
-	// before application_utilization, for gRPC after it (gRFC A114). What is left
-	// is cpu_utilization.
+	// Metrics name what of a report is its utilization: the greatest of them, if one is
+	// above zero. They are cpu_utilization, mem_utilization, application_utilization,
+	// and named_metrics.x, utilization.x and request_cost.x, of which an x of * is all.
+	// For HTTP, as in Envoy, they come before application_utilization, for gRPC after
+	// it (gRFC A114). What is left is cpu_utilization.
 	Metrics []string
 }
 
@@ -58,8 +58,8 @@ type Load struct {
 	CPU, Memory, Application float64
 	// QueriesPerSecond and ErrorsPerSecond are rps_fractional and eps.
 	QueriesPerSecond, ErrorsPerSecond float64
-	// Named are the report's named_metrics. It must not be changed afterwards.
-	Named map[string]float64
+	// Named, Utilizations and Costs are named_metrics, utilization and request_cost.
+	Named, Utilizations, Costs map[string]float64
 }
 
 // utilization is what of a report weighs.
@@ -92,10 +92,26 @@ func (l *Load) metric(name string) float64 {
 	case "application_utilization":
 		return l.Application
 	}
-	if key, ok := strings.CutPrefix(name, "named_metrics."); ok {
-		return l.Named[key]
+	field, key, _ := strings.Cut(name, ".")
+	var of map[string]float64
+	switch field {
+	case "named_metrics":
+		of = l.Named
+	case "utilization":
+		of = l.Utilizations
+	case "request_cost":
+		of = l.Costs
 	}
-	return 0
+	if key != "*" {
+		return of[key]
+	}
+	greatest := 0.0
+	for _, v := range of {
+		if v > greatest && !math.IsInf(v, 0) {
+			greatest = v
+		}
+	}
+	return greatest
 }
 
 // weight is what a report is worth, 0 for nothing.

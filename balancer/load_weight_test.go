@@ -26,6 +26,8 @@ func TestLoadWeight(t *testing.T) {
 			Load{CPU: 0.1, Memory: 0.8, QueriesPerSecond: 100, Named: named}, 125, 125},
 		{"metrics that say nothing", LoadWeights{Metrics: []string{"named_metrics.nan", "named_metrics.inf", "named_metrics.none"}}, Load{CPU: 0.5, QueriesPerSecond: 100, Named: named}, 200, 200},
 		{"application as a metric", LoadWeights{Metrics: []string{"application_utilization", "mem_utilization"}}, Load{Application: 0.5, Memory: 1, QueriesPerSecond: 100}, 100, 200},
+		{"all metrics of a kind", LoadWeights{Metrics: []string{"named_metrics.*", "request_cost.*"}}, Load{QueriesPerSecond: 100, Named: named, Costs: map[string]float64{"a": 0.5, "b": 0.1}}, 200, 200},
+		{"utilizations", LoadWeights{Metrics: []string{"utilization.disk", "queue", "eps"}}, Load{CPU: 1, QueriesPerSecond: 100, ErrorsPerSecond: 9, Utilizations: map[string]float64{"disk": 0.25}}, 400, 400},
 		{"no queries", LoadWeights{}, Load{CPU: 0.5}, 0, 0},
 		{"no utilization", LoadWeights{ErrorPenalty: 1}, Load{QueriesPerSecond: 100, ErrorsPerSecond: 100}, 0, 0},
 		{"negative", LoadWeights{}, Load{CPU: -1, QueriesPerSecond: 100}, 0, 0},

@@ -109,11 +109,11 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	// one that never began.
 	method = r.change(method)
 	followed := r.follow(opts, true)
-	end := r.end
+	end := r.endStream
 	if followed != nil {
 		asked := opts
 		opts = followed.opts(opts)
-		end = func(err error) { r.end(followed.finish(asked, err)) }
+		end = func(err error) { r.endStream(followed.finish(asked, err)) }
 	}
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(end))
 	var copies *streamCopies
@@ -130,7 +130,10 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		s = mirroredStream{s, copies}
 	}
 	if followed != nil {
-		return &followedStream{ClientStream: s, followed: followed}, nil
+		s = &followedStream{ClientStream: s, followed: followed}
+	}
+	if r.call.Watched() {
+		s = &watchedStream{ClientStream: s, rpc: r}
 	}
 	return s, nil
 }

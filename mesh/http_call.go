@@ -75,9 +75,10 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		}
 		x.conn = link.Conn().(*endpointConn)
 		out = x.readdress(x.rehost(out, link.Endpoint()), link.Endpoint())
-		resp, err := x.conn.RoundTrip(out)
+		resp, err := x.conn.RoundTrip(x.watched(out))
 		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
 			commit(out)
+			x.learn(link, resp)
 			return resp, err
 		}
 		failed = err

@@ -63,6 +63,9 @@ func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
 		// unless the application set that itself (gRFC A81).
 		result.Metadata = metadata.Pairs(":authority", authority)
 	}
+	if link.WantsLoad() {
+		result.Done = func(info gbalancer.DoneInfo) { reportLoad(link, info.ServerLoad) }
+	}
 	return result, nil
 }
 

@@ -25,8 +25,10 @@ func (c connector) NewConn(e *balancer.Endpoint, report func(balancer.State, err
 		Addr:       c.address(e),
 		Attributes: attributes.New(attemptKey{}, &Attempt{Endpoint: e}),
 	}
+	conn := new(subConn)
 	sc, err := c.cc.NewSubConn([]gresolver.Address{addr}, gbalancer.NewSubConnOptions{
 		StateListener: func(s gbalancer.SubConnState) {
+			conn.outOfBand.follow(conn.sc, s.ConnectivityState)
 			if state, ok := fromGRPC(s.ConnectivityState); ok {
 				report(state, s.ConnectionError)
 			}
@@ -34,9 +36,10 @@ func (c connector) NewConn(e *balancer.Endpoint, report func(balancer.State, err
 	})
 	if err != nil {
 		// Only a channel that is closing refuses, and that closes this view too.
-		return &subConn{}
+		return conn
 	}
-	return &subConn{sc: sc}
+	conn.sc = sc
+	return conn
 }
 
 // address is where e is. The address that the application named may hold a host name,
@@ -58,7 +61,10 @@ func (c connector) address(e *balancer.Endpoint) string {
 }
 
 // subConn is a view's connection to an endpoint.
-type subConn struct{ sc gbalancer.SubConn }
+type subConn struct {
+	sc        gbalancer.SubConn // nil if there is none
+	outOfBand outOfBand
+}
 
 func (s *subConn) Connect() {
 	if s.sc != nil {
@@ -69,6 +75,7 @@ func (s *subConn) Connect() {
 // Close lets the calls on the connection finish: grpc drains a SubConn that is
 // shut down.
 func (s *subConn) Close() {
+	s.ReportLoad(0, nil)
 	if s.sc != nil {
 		s.sc.Shutdown()
 	}

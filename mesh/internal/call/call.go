@@ -31,10 +31,15 @@ type Call struct {
 	route  *resolver.Route
 	change *resolver.Change // nil for none
 	subset *balancer.Criteria
-	hash   hash
 	link   *balancer.Link // of the attempt under way
 	passed *passed        // the filters; nil for none
-	copied bool           // the call is a mirrored one
+	watch  *watch         // nil if no latency is measured
+
+	// What the route makes of the call for ring_hash and maglev. The bools share a word.
+	hash            uint64
+	hasHash, hashed bool
+	copied          bool // the call is a mirrored one
+	picked          bool // there was a pick
 }
 
 // Begin routes the call. The error is an *[Error], and the call has then ended; else
@@ -74,7 +79,7 @@ func (c *Call) find(ctx context.Context) error {
 	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
-	c.route, c.hash = route, hash{}
+	c.route, c.hashed, c.hasHash = route, false, false
 	if a := route.Answer(); a != nil {
 		c.Cluster, c.change = nil, a.Change()
 		return nil
@@ -109,7 +114,7 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 	if c.route.HasHash() {
 		c.computeHash(v)
-		info.Hash, info.HasHash = c.hash.value, c.hash.has
+		info.Hash, info.HasHash = c.hash, c.hasHash
 	}
 	info.Subset = c.subset
 	link, err := v.Pick(info)
@@ -117,6 +122,7 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		return nil, err
 	}
 	c.link = link
+	c.watchAttempt(link)
 	return link, nil
 }
 
@@ -133,6 +139,7 @@ func (c *Call) End(o balancer.Outcome) {
 func (c *Call) Done(o balancer.Outcome) {
 	if link := c.link; link != nil {
 		c.link = nil
+		c.unwatch(o)
 		link.Done(o)
 	}
 }
