@@ -26,7 +26,7 @@ type Config struct {
 	message  *anypb.Any
 	fields   *structpb.Struct // of a TypedStruct; nil for a message
 	registry *Registry
-	warn     func(field string)
+	at       Place
 }
 
 // Decode reads the configuration into v, a protobuf message of its type or, for a
@@ -58,14 +58,14 @@ func (c *Config) Decode(v any) error {
 // Warn says that a field of the configuration, named by its path in it, is set and not
 // acted on.
 func (c *Config) Warn(field string) {
-	if c.warn != nil {
-		c.warn(field)
+	if c.at.Warn != nil {
+		c.at.Warn(field)
 	}
 }
 
-// Nested reads the configuration of a filter that stands in this one.
+// Nested reads the configuration of a filter or matcher that stands in this one.
 func (c *Config) Nested(a *anypb.Any) (*Parsed, error) {
-	return c.registry.Parse(a, Place{Override: c.Override, Warn: c.warn})
+	return c.registry.Parse(a, Place{Warn: c.at.Warn, depth: c.at.depth + 1})
 }
 
 // unwrap returns what a configuration says of itself; fields is nil for a message.

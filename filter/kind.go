@@ -1,7 +1,5 @@
 package filter
 
-import "google.golang.org/protobuf/proto"
-
 // Kind is one kind of filter. Its methods are called from several goroutines. One that
 // is an io.Closer is closed with its mesh.
 //
@@ -46,15 +44,7 @@ func (k kindOf[C]) Types() []string { return []string{k.typeURL} }
 type built struct{ Filter }
 
 func (k kindOf[C]) Parse(c *Config) (any, error) {
-	var v C
-	var err error
-	if m, ok := any(v).(proto.Message); ok {
-		m = m.ProtoReflect().New().Interface()
-		err = c.Decode(m)
-		v, _ = m.(C)
-	} else {
-		err = c.Decode(&v)
-	}
+	v, err := decode[C](c)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,12 @@ type Place struct {
 	// Warn is told which fields, by their path in the configuration, are set and not
 	// acted on. Nil drops them.
 	Warn func(field string)
+
+	depth int // of configurations within others
 }
+
+// maxDepth bounds how deep configurations stand within others (gRFC A103).
+const maxDepth = 8
 
 // Parse reads a configuration.
 func (r *Registry) Parse(a *anypb.Any, at Place) (*Parsed, error) {
@@ -60,13 +65,16 @@ func (r *Registry) Parse(a *anypb.Any, at Place) (*Parsed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if at.depth >= maxDepth {
+		return nil, fmt.Errorf("filters stand within others more than %d deep", maxDepth)
+	}
 	if !r.Knows(url) {
 		return nil, fmt.Errorf("%w %s", ErrUnknownType, url)
 	}
 	kind := r.byType[typeName(url)]
 	value, err := kind.Parse(&Config{
 		TypeURL: url, Override: at.Override,
-		message: a, fields: fields, registry: r, warn: at.Warn,
+		message: a, fields: fields, registry: r, at: at,
 	})
 	if err != nil {
 		return nil, err
@@ -93,6 +101,12 @@ type Parsed struct {
 	kind    *registered
 	typeURL string
 	value   any
+}
+
+// Matcher returns the matcher that the configuration is one of; nil if it is a filter's.
+func (p *Parsed) Matcher() Matcher {
+	m, _ := p.value.(Matcher)
+	return m
 }
 
 // New makes the filter that the configuration asks for on a route with these
