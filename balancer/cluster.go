@@ -16,6 +16,7 @@ type Cluster struct {
 	logger    *slog.Logger
 	resolver  DNSResolver
 	newProber func(CheckTarget) Prober
+	local     *Local // nil if it is not known where the process runs
 
 	settled chan struct{}
 	running sync.WaitGroup // look-ups and probes
@@ -35,7 +36,8 @@ type Cluster struct {
 	one        *Endpoint            // the one endpoint that a LOGICAL_DNS cluster is to HTTP
 	generation uint64               // counts the snapshots
 	snapshot   *snapshot
-	counts     bool // whether active is kept
+	counts     bool   // whether active is kept
+	peersOf    *Local // follows this cluster; nil for none
 	views      map[*View]struct{}
 	averages   averages
 	warned     string
@@ -53,6 +55,8 @@ type Cluster struct {
 type ClusterOptions struct {
 	// Logger gets warnings. Nil means slog.Default().
 	Logger *slog.Logger
+	// Local says where the process runs. Nil means that nothing is known of that.
+	Local *Local
 	// Resolver answers the look-ups of the DNS kinds. Nil means SystemDNS("").
 	Resolver DNSResolver
 	// Prober returns what makes an active health check's probes of an endpoint; it must
@@ -68,6 +72,7 @@ func NewCluster(name string, o ClusterOptions) *Cluster {
 		logger:    o.Logger,
 		resolver:  o.Resolver,
 		newProber: o.Prober,
+		local:     o.Local,
 		settled:   make(chan struct{}),
 		index:     map[string]*Endpoint{},
 		views:     map[*View]struct{}{},
@@ -203,6 +208,7 @@ func (c *Cluster) publish() {
 			part[i].endpoint.published = true
 		}
 	}
+	c.peersOf.learn(c.snapshot)
 	for v := range c.views {
 		v.wake(c.snapshot)
 	}
@@ -318,6 +324,7 @@ func (c *Cluster) View(k Connector, o ViewOptions) *View {
 		v.closed = true
 	} else {
 		c.views[v] = struct{}{}
+		c.local.add(v)
 	}
 	c.mu.Unlock()
 	v.start()
@@ -329,6 +336,7 @@ func (c *Cluster) forget(v *View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.views, v)
+	c.local.remove(v)
 }
 
 // Closed reports whether Close was called.

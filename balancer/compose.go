@@ -81,6 +81,12 @@ func (r *round) root(usable func(*Link) bool) chooser {
 
 // chooser chooses among the usable links of a group, nil if there is none.
 func (r *round) chooser(g *group, usable func(*Link) bool) chooser {
+	if g.refuses {
+		return nil
+	}
+	if zones := r.zoned(g, usable); zones != nil {
+		return zones
+	}
 	var choosers []chooser
 	var weights []uint64
 	policy := r.policy()
@@ -157,6 +163,9 @@ func fit(weights []uint64) []uint32 {
 
 // why says why there is nothing to pick.
 func (r *round) why() (State, error) {
+	if slices.ContainsFunc(r.groups, func(g group) bool { return g.refuses }) {
+		return TransientFailure, fmt.Errorf("cluster %q: %w: too few are healthy, and policy has calls fail then", r.cluster.name, ErrNoEndpoints)
+	}
 	var last error
 	wanted, spare := false, false
 	for i := range r.groups {

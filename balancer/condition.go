@@ -113,6 +113,7 @@ func (c *Cluster) reassess() {
 		return
 	}
 	c.snapshot = s
+	c.peersOf.learn(s)
 	for v := range c.views {
 		v.wake(s)
 	}

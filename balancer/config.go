@@ -47,6 +47,12 @@ type Config struct {
 	// of them whatever they ask for.
 	Subsets *Subsets
 
+	// ZoneAware keeps calls in the process's own locality. Nil means DefaultZoneAware
+	// where the process knows its peers, as in Envoy, and else that localities have no
+	// say. Where gRPC would weigh localities of its own accord, what is set here wins,
+	// and what is not does not.
+	ZoneAware *ZoneAware
+
 	// LegacyPolicy says that the policy came from the cluster's lb_policy enum, not
 	// from load_balancing_policy. gRPC then weighs localities whatever
 	// LocalityWeighted says (gRFC A27), as Envoy does not.

@@ -32,6 +32,7 @@ type group struct {
 	priority *priority
 	of       classes
 	load     uint32 // percent
+	refuses  bool   // its calls go elsewhere or fail
 }
 
 // split chooses among choosers by weight: among priorities, or among localities.
@@ -61,6 +62,9 @@ func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
 		}
 		for i := range p.groups {
 			g := &p.groups[i]
+			if g.refuses {
+				continue
+			}
 			n := g.priority.to - g.priority.from
 			start := rand.IntN(n)
 			for k := range n {

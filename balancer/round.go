@@ -168,8 +168,8 @@ func (r *round) group(tallies []tally, loads []load) {
 	s := r.built
 	r.groups = make([]group, 0, 2*len(loads))
 	for i, l := range loads {
-		g := group{&s.priorities[i], classHealthy, l.healthy}
-		if l.panics {
+		g := group{priority: &s.priorities[i], of: classHealthy, load: l.healthy}
+		if g.refuses = l.panics && r.failsOnPanic(); l.panics && !g.refuses {
 			g.of = classHealthy | classDegraded | classUnhealthy | classUncounted
 			if tallies[i].total > 0 && tallies[i].draining == tallies[i].total {
 				g.of = classDraining
@@ -180,7 +180,7 @@ func (r *round) group(tallies []tally, loads []load) {
 	}
 	for i, l := range loads {
 		if tallies[i].degraded > 0 && !l.panics {
-			r.groups = append(r.groups, group{&s.priorities[i], classDegraded, l.degraded})
+			r.groups = append(r.groups, group{priority: &s.priorities[i], of: classDegraded, load: l.degraded})
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (r *round) group(tallies []tally, loads []load) {
 // weighted reports whether the localities of p share its load by their weights.
 func (r *round) weighted(p *priority) bool {
 	config := r.built.config
-	if !config.LocalityWeighted && !(config.LegacyPolicy && r.options.GRPC) {
+	if !config.LocalityWeighted && (!config.LegacyPolicy || !r.options.GRPC || config.ZoneAware != nil && r.zoneAware() != nil) {
 		return false
 	}
 	return p.weighted

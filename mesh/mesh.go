@@ -71,13 +71,12 @@ func New(opts ...Option) (*Mesh, error) {
 		filters:    o.filters,
 		mirrors:    call.NewMirrors(o.logger),
 	}
-	m.resolver, err = resolver.New(resolver.Config{
-		Source: src.resources,
-		NewCluster: func(name string) *balancer.Cluster {
-			return balancer.NewCluster(name, balancer.ClusterOptions{Logger: o.logger, Prober: healthcheck.New})
-		},
-		Logger: o.logger,
-	})
+	config := resolver.Config{Source: src.resources, Logger: o.logger}
+	o.local(&config)
+	config.NewCluster = func(name string) *balancer.Cluster {
+		return balancer.NewCluster(name, balancer.ClusterOptions{Logger: o.logger, Local: config.Local, Prober: healthcheck.New})
+	}
+	m.resolver, err = resolver.New(config)
 	if err != nil {
 		src.close()
 		return nil, fmt.Errorf("weft: %w", err)

@@ -23,6 +23,9 @@ type options struct {
 	open   opener // where policy comes from
 	source string // the option that set open
 
+	locality     Locality
+	localCluster string
+
 	kinds   []filter.Kind
 	filters *filter.Registry // of these and of those that the mesh has
 }

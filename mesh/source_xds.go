@@ -112,6 +112,9 @@ func TLSFiles(ca, certificate, key string) ServerOption {
 
 // openXDS makes the source that a bootstrap describes. Nothing connects yet.
 func openXDS(o *options, config *bootstrap.Config) (*source, error) {
+	if err := localize(o, config); err != nil {
+		return nil, err
+	}
 	providers, err := security.NewProviders(config.CertificateProviders, o.logger)
 	if err != nil {
 		return nil, err

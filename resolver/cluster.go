@@ -171,7 +171,7 @@ func (p *path) dns(m *clusterv3.Cluster, c *balancer.Config) error {
 const defaultPanicThreshold = 50
 
 var commonLBFields = fieldNames("healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config",
-	"ignore_new_hosts_until_first_hc")
+	"ignore_new_hosts_until_first_hc", "zone_aware_lb_config")
 
 // commonLB reads common_lb_config, after the policy.
 func (p *path) commonLB(m *clusterv3.Cluster, c *balancer.Config) error {
@@ -187,6 +187,11 @@ func (p *path) commonLB(m *clusterv3.Cluster, c *balancer.Config) error {
 			return q.to("healthy_panic_threshold").errorf("%v is not a percentage", v)
 		}
 		c.PanicThreshold = t.GetValue()
+	}
+	if c.LegacyPolicy {
+		if err := q.legacyZoneAware(common.GetZoneAwareLbConfig(), c); err != nil {
+			return err
+		}
 	}
 	if c.LegacyPolicy && common.GetLocalityWeightedLbConfig() != nil {
 		c.LocalityWeighted = true

@@ -46,6 +46,14 @@ func TestClusterConfig(t *testing.T) {
 			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.RingHash, HashBalanceFactor: 120}},
 		typed(`maglev.v3.Maglev", "consistentHashingLbConfig": {"hashBalanceFactor": 125}`): {
 			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Maglev, HashBalanceFactor: 125}},
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"zoneAwareLbConfig": {}}}`: {
+			PanicThreshold: 50, LegacyPolicy: true, ZoneAware: &balancer.ZoneAware{Routing: 100, MinClusterSize: 6}},
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"zoneAwareLbConfig": {"routingEnabled": {"value": 12.5}, "minClusterSize": 0, "failTrafficOnPanic": true}}}`: {
+			PanicThreshold: 50, LegacyPolicy: true, ZoneAware: &balancer.ZoneAware{Routing: 12.5, FailOnPanic: true}},
+		typed(`round_robin.v3.RoundRobin", "localityLbConfig": {"zoneAwareLbConfig": {"minClusterSize": 2, "forceLocalityDirectRouting": true, "localityBasis": "HEALTHY_HOSTS_WEIGHT"}}`): {
+			PanicThreshold: 50, ZoneAware: &balancer.ZoneAware{Routing: 100, MinClusterSize: 2, ForceLocalSize: 1, ByWeight: true}},
+		typed(`random.v3.Random", "localityLbConfig": {"zoneAwareLbConfig": {"forceLocalZone": {"minSize": 3}}}`): {
+			PanicThreshold: 50, ZoneAware: &balancer.ZoneAware{Routing: 100, MinClusterSize: 6, ForceLocalSize: 3}, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`random.v3.Random"`):                                             {PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`random.v3.Random", ` + locality):                                {PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`round_robin.v3.RoundRobin", ` + locality):                       {PanicThreshold: 50, LocalityWeighted: true},
@@ -144,6 +152,10 @@ func TestRefusedClusters(t *testing.T) {
 		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "ringHashLbConfig": {"maximumRingSize": 9}}`:            {"ring_hash_lb_config.minimum_ring_size:", "1024 is more than"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "RING_HASH", "commonLbConfig": {"consistentHashingLbConfig": {"hashBalanceFactor": 99}}}`: {
 			"common_lb_config.consistent_hashing_lb_config.hash_balance_factor:", "99 is less than 100"},
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"zoneAwareLbConfig": {"routingEnabled": {"value": 101}}}}`: {
+			"common_lb_config.zone_aware_lb_config.routing_enabled:", "101 is not a percentage"},
+		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random", "localityLbConfig": {"zoneAwareLbConfig": {"localityBasis": 9}}}}}`): {
+			"locality_lb_config.zone_aware_lb_config.locality_basis:", "9"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 65536}}`:   {"maglev_lb_config.table_size:", "65536 is not a prime"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 5000023}}`: {"maglev_lb_config.table_size:", "at most 5000011"},
 		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash", "hashFunction": "MURMUR_HASH_2"}}}`): {

@@ -20,6 +20,7 @@ type clusterNode struct {
 	// any, the node lingers.
 	users, pending map[*Target]bool
 	lingering      *time.Timer
+	local          bool // the process's own; it never lingers
 
 	cds, eds   *subscription
 	edsName    string
@@ -85,7 +86,7 @@ func (n *clusterNode) unwatchEndpoints() {
 // cluster is closed after a while: calls that were routed by the table before may
 // still be on their way to it.
 func (n *clusterNode) unused() {
-	if len(n.users)+len(n.pending) > 0 || n.lingering != nil {
+	if len(n.users)+len(n.pending) > 0 || n.lingering != nil || n.local {
 		return
 	}
 	n.unwatch()

@@ -115,7 +115,9 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 			return false, err
 		}
 		c.Policy.Kind = balancer.RoundRobin
-		p.localityLB(m.GetLocalityLbConfig(), c)
+		if err := p.localityLB(m.GetLocalityLbConfig(), c); err != nil {
+			return false, err
+		}
 		return true, p.slowStart(m.GetSlowStartConfig(), c)
 	case lbPolicies + "random.v3.Random":
 		var m randomv3.Random
@@ -123,13 +125,15 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 			return false, err
 		}
 		c.Policy.Kind = balancer.Random
-		p.localityLB(m.GetLocalityLbConfig(), c)
+		return true, p.localityLB(m.GetLocalityLbConfig(), c)
 	case lbPolicies + "least_request.v3.LeastRequest":
 		var m leastrequestv3.LeastRequest
 		if err := p.policyConfig(config, &m, leastRequestFields, typedLeastRequestFields, slowStartField); err != nil {
 			return false, err
 		}
-		p.localityLB(m.GetLocalityLbConfig(), c)
+		if err := p.localityLB(m.GetLocalityLbConfig(), c); err != nil {
+			return false, err
+		}
 		if err := p.leastRequest(m.GetChoiceCount(), m.GetActiveRequestBias(), c); err != nil {
 			return false, err
 		}
@@ -202,12 +206,14 @@ func (p *path) policyConfig(config *anypb.Any, m proto.Message, read ...fields) 
 	return nil
 }
 
-func (p *path) localityLB(l *commonlbv3.LocalityLbConfig, c *balancer.Config) {
+func (p *path) localityLB(l *commonlbv3.LocalityLbConfig, c *balancer.Config) error {
 	if l == nil {
-		return
+		return nil
 	}
-	p.to("locality_lb_config").warnUnread(l, fieldNames("locality_weighted_lb_config"))
+	q := p.to("locality_lb_config")
+	q.warnUnread(l, fieldNames("locality_weighted_lb_config", "zone_aware_lb_config"))
 	if l.GetLocalityWeightedLbConfig() != nil {
 		c.LocalityWeighted = true
 	}
+	return q.typedZoneAware(l.GetZoneAwareLbConfig(), c)
 }

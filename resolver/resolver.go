@@ -18,6 +18,11 @@ type Config struct {
 	// means [balancer.NewCluster] with Logger.
 	NewCluster func(name string) *balancer.Cluster
 
+	// LocalCluster names the cluster that the process is one of, if it is not empty: it
+	// is watched all the time, and Local, which is then required, follows it.
+	LocalCluster string
+	Local        *balancer.Local
+
 	// Logger gets what an operator should know. Nil means slog.Default.
 	Logger *slog.Logger
 
@@ -79,6 +84,9 @@ func New(c Config) (*Resolver, error) {
 		clusters:     make(map[string]*clusterNode),
 		dirty:        make(map[*Target]bool),
 		gone:         make(map[*clusterNode]bool),
+	}
+	if c.LocalCluster != "" {
+		r.box.do(r.followLocal)
 	}
 	go r.run()
 	return r, nil

@@ -37,6 +37,11 @@ type Balance struct {
 	// must be named. Not given, a locality's share is the sum of its endpoints'
 	// weights. Not with pick_first, nor with discover.
 	LocalityWeights map[string]uint32 `policy:"localityWeights"`
+
+	// ZoneAware keeps calls in their caller's zone, as far as that is fair to the
+	// endpoints there. For round_robin, least_request and random; not with
+	// localityWeights.
+	ZoneAware *ZoneAware `policy:"zoneAware"`
 }
 
 // BalancePolicy is a load balancing policy.

@@ -109,6 +109,9 @@ func setBalance(cluster *clusterv3.Cluster, b *Balance) {
 	default:
 		cluster.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
 	}
+	if b.ZoneAware != nil {
+		setZoneAware(cluster, b)
+	}
 }
 
 type lbPolicy = clusterv3.LoadBalancingPolicy_Policy

@@ -253,6 +253,13 @@ func TestParseErrors(t *testing.T) {
 			`4:52: pick_first takes the first endpoint of all: localities cannot be weighed`,
 			`5:41: endpoints that DNS finds have no localities to weigh`,
 		}},
+		{"zones", "services:\n  a: {endpoints: [], balance: {policy: maglev, zoneAware: {}}}\n  b: {endpoints: [{address: '192.0.2.1:1', zone: z}], balance: {localityWeights: {/z: 1}, zoneAware: {}}}\n  c: {discover: {dns: 'a:1'}, balance: {zoneAware: {forceLocalZone: {minSize: 0}}}}\n  d: {endpoints: [], balance: {zoneAware: {forceLocal: {}}}}\n", []string{
+			`2:48: "zoneAware" is for the policies round_robin, least_request and random only`,
+			`3:91: "zoneAware" cannot stand beside "localityWeights": either zones have weights or calls stay in theirs`,
+			`4:41: endpoints that DNS finds have no zones to stay in`,
+			`4:79: minSize is 0: at least 1`,
+			`5:44: unknown field "forceLocal"`,
+		}},
 		{"hash balance factor", "services:\n  a: {endpoints: [], balance: {policy: maglev, hashBalanceFactor: 99}}\n  b: {endpoints: [], balance: {hashBalanceFactor: 150}}\n", []string{
 			`2:67: hashBalanceFactor is 99: at least 100 percent`,
 			`3:32: "hashBalanceFactor" is for the policies ring_hash and maglev only`,

@@ -142,6 +142,9 @@ func (v *validator) balance(p path, s *Service) {
 		}
 	}
 	v.hashBalance(p, b)
+	if b.ZoneAware != nil {
+		v.zoneAware(p.field("zoneAware"), s)
+	}
 	if b.LocalityWeights == nil {
 		return
 	}

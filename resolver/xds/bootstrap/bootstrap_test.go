@@ -62,7 +62,7 @@ const full = `{
   "client_default_listener_resource_name_template": "xdstp://plain/envoy.config.listener.v3.Listener/%s",
   "server_listener_resource_name_template": "xdstp://plain/envoy.config.listener.v3.Listener/server/%s",
   "unknown": true,
-  "weft": {"ads": "sotw", "route_config_name_template": "%p"}
+  "weft": {"ads": "sotw", "route_config_name_template": "%p", "local_cluster": "web"}
 }`
 
 func TestParse(t *testing.T) {
@@ -102,6 +102,7 @@ func TestParse(t *testing.T) {
 		ClientListenerTemplate: "xdstp://plain/envoy.config.listener.v3.Listener/%s",
 		ServerListenerTemplate: "xdstp://plain/envoy.config.listener.v3.Listener/server/%s",
 		RouteConfigTemplate:    "%p",
+		LocalCluster:           "web",
 	}
 	if d := cmp.Diff(want, got, protocmp.Transform()); d != "" {
 		t.Errorf("config (-want +got):\n%s", d)

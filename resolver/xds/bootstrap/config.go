@@ -36,6 +36,10 @@ type Config struct {
 	// RouteConfigTemplate is weft.route_config_name_template; empty unless in
 	// sidecar mode.
 	RouteConfigTemplate string
+
+	// LocalCluster is weft.local_cluster, the cluster that the process is itself an
+	// endpoint of; may be empty.
+	LocalCluster string
 }
 
 // Authority is one entry of authorities (gRFC A47).

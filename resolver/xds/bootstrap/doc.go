@@ -20,7 +20,8 @@
 //
 //	"weft": {
 //	  "ads": "delta",                        // or "sotw"; absent tries delta first
-//	  "route_config_name_template": "%p"     // sidecar mode
+//	  "route_config_name_template": "%p",    // sidecar mode
+//	  "local_cluster": "web"                 // for zone-aware balancing: whose endpoint the process is
 //	}
 //
 // # Sidecar mode

@@ -39,6 +39,7 @@ type providerJSON struct {
 type weftJSON struct {
 	ADS                 string `json:"ads"`
 	RouteConfigTemplate string `json:"route_config_name_template"`
+	LocalCluster        string `json:"local_cluster"`
 }
 
 // Parse reads a bootstrap. An error names the field that is wrong or missing.
@@ -63,6 +64,7 @@ func parse(data []byte) (*Config, error) {
 		ClientListenerTemplate: d.ClientListenerTemplate,
 		ServerListenerTemplate: d.ServerListenerTemplate,
 		RouteConfigTemplate:    weft.RouteConfigTemplate,
+		LocalCluster:           weft.LocalCluster,
 	}
 	if c.ClientListenerTemplate == "" {
 		c.ClientListenerTemplate = "%s"
