@@ -97,8 +97,10 @@ func (r *round) appendHashHosts(hosts []hashHost, g *group, from, to int, share 
 // hashKey is what of an endpoint is hashed.
 func (r *round) hashKey(e *Endpoint) string {
 	f := e.facts.Load()
-	if key, _ := f.labels[hashKeyLabel].Text(); key != "" {
-		return key
+	if v, ok := f.labels[hashKeyLabel]; ok { // the text of nothing is made anew each time
+		if key, _ := v.Text(); key != "" {
+			return key
+		}
 	}
 	if r.built.config.Policy.HashHostname && f.hostname != "" {
 		return f.hostname

@@ -17,9 +17,9 @@ import (
 	"github.com/weft-mesh/weft/balancer"
 )
 
-func decodeEndpoints(c TypesConfig, raw []byte) (string, any, error) {
+func (memory *assignmentMemory) decode(c TypesConfig, raw []byte) (string, any, error) {
 	d := &decoder{config: c, kind: "ClusterLoadAssignment"}
-	if name, a, ok := d.scanAssignment(raw); ok {
+	if name, a, ok := d.scanAssignment(raw, memory); ok {
 		return name, a, nil
 	}
 	var m endpointv3.ClusterLoadAssignment

@@ -20,18 +20,24 @@ import (
 // else, unknown fields and errors included, and the assignment is then read the
 // ordinary way: what is said of it is said in one place. A fuzz test holds the two
 // against each other.
-func (d *decoder) scanAssignment(raw []byte) (name string, a *balancer.Assignment, ok bool) {
+//
+// What memory has of the assignment before is not decoded again.
+func (d *decoder) scanAssignment(raw []byte, memory *assignmentMemory) (name string, a *balancer.Assignment, ok bool) {
 	s := assignmentScan{labels: make(map[string]scannedLabels)}
 	a = &balancer.Assignment{}
-	w := wire{rest: string(raw)}
+	text := string(raw)
+	var prior priorAssignment
+	w := wire{rest: text}
 	for w.next() {
 		switch w.field {
 		case 1: // cluster_name
 			name = strings.Clone(w.text())
+			prior = newPriorAssignment(memory.recall(name))
 		case 2: // endpoints
 			w.repeated()
 			a.Localities = append(a.Localities, balancer.LocalityEndpoints{})
-			if !s.locality(w.bytes(), &a.Localities[len(a.Localities)-1]) {
+			before, known := prior.next()
+			if !s.locality(w.bytes(), &a.Localities[len(a.Localities)-1], before, known) {
 				return "", nil, false
 			}
 		case 4: // policy
@@ -50,6 +56,7 @@ func (d *decoder) scanAssignment(raw []byte) (name string, a *balancer.Assignmen
 	if w.bad || (&path{decoder: d, index: -1}).checkAssignment(a) != nil {
 		return "", nil, false
 	}
+	memory.remember(name, text, a)
 	return name, a, true
 }
 
@@ -64,7 +71,16 @@ type assignmentScan struct {
 	labels map[string]scannedLabels
 }
 
-func (s *assignmentScan) locality(raw string, to *balancer.LocalityEndpoints) bool {
+// locality reads a LocalityLbEndpoints; known, if not nil, was read from before.
+func (s *assignmentScan) locality(raw string, to *balancer.LocalityEndpoints, before string, known *balancer.LocalityEndpoints) bool {
+	var prior priorEndpoints
+	if known != nil {
+		if before == raw {
+			*to = *known
+			return true
+		}
+		prior = priorEndpoints{wire: wire{rest: before}, rest: known.Endpoints}
+	}
 	w := wire{rest: raw}
 	count := 0
 	for w.next() { // to make the list in one piece
@@ -84,8 +100,13 @@ func (s *assignmentScan) locality(raw string, to *balancer.LocalityEndpoints) bo
 			}
 		case 2: // lb_endpoints
 			w.repeated()
+			of := w.bytes()
+			if e := prior.find(of); e != nil {
+				to.Endpoints = append(to.Endpoints, *e)
+				continue
+			}
 			to.Endpoints = append(to.Endpoints, balancer.EndpointConfig{})
-			if !s.endpoint(w.bytes(), &to.Endpoints[len(to.Endpoints)-1]) {
+			if !s.endpoint(of, &to.Endpoints[len(to.Endpoints)-1]) {
 				return false
 			}
 		case 3: // load_balancing_weight

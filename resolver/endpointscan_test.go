@@ -18,7 +18,7 @@ import (
 func compareScan(t *testing.T, raw []byte) (scanned bool) {
 	t.Helper()
 	d := &decoder{kind: "ClusterLoadAssignment"}
-	name, got, ok := d.scanAssignment(raw)
+	name, got, ok := d.scanAssignment(raw, nil)
 	if !ok {
 		return false
 	}

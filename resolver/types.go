@@ -65,7 +65,7 @@ func Types(c TypesConfig) []xds.ResourceType {
 		{URL: ListenerURL, Name: "Listener", AllRequiredInSotW: true, Decode: decode(decodeListener)},
 		{URL: RouteConfigURL, Name: "RouteConfiguration", Decode: decode(decodeRouteConfig)},
 		{URL: ClusterURL, Name: "Cluster", AllRequiredInSotW: true, Decode: decode(decodeCluster)},
-		{URL: EndpointsURL, Name: "ClusterLoadAssignment", Decode: decode(decodeEndpoints)},
+		{URL: EndpointsURL, Name: "ClusterLoadAssignment", Decode: decode(new(assignmentMemory).decode)},
 		{URL: SecretURL, Name: "Secret", Decode: decode(decodeSecret)},
 	}
 }
