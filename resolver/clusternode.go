@@ -19,8 +19,10 @@ type clusterNode struct {
 	// The targets whose newest table, or next one, refers to the cluster. Without
 	// any, the node lingers.
 	users, pending map[*Target]bool
-	lingering      *time.Timer
-	local          bool // the process's own; it never lingers
+	// Those who keep the node beside tables: calls that named it.
+	demands   map[*demand]bool
+	lingering *time.Timer
+	local     bool // the process's own; it never lingers
 
 	cds, eds   *subscription
 	edsName    string
@@ -49,6 +51,7 @@ func (r *Resolver) nodes(names []string) []*clusterNode {
 				cluster:  r.config.NewCluster(name),
 				users:    make(map[*Target]bool),
 				pending:  make(map[*Target]bool),
+				demands:  make(map[*demand]bool),
 			}
 			r.clusters[name] = n
 		}
@@ -86,7 +89,7 @@ func (n *clusterNode) unwatchEndpoints() {
 // cluster is closed after a while: calls that were routed by the table before may
 // still be on their way to it.
 func (n *clusterNode) unused() {
-	if len(n.users)+len(n.pending) > 0 || n.lingering != nil || n.local {
+	if len(n.users)+len(n.pending)+len(n.demands) > 0 || n.lingering != nil || n.local {
 		return
 	}
 	n.unwatch()
@@ -255,10 +258,13 @@ func (n *clusterNode) changed() {
 	for t := range n.pending {
 		n.resolver.dirty[t] = true
 	}
+	for d := range n.demands {
+		d.look()
+	}
 	if n.ready() {
 		return
 	}
-	if !n.configured || n.eds != nil && !n.assigned || n.settles || len(n.pending) == 0 {
+	if !n.configured || n.eds != nil && !n.assigned || n.settles || len(n.pending)+len(n.demands) == 0 {
 		return
 	}
 	// Name servers are being asked, or endpoints checked.

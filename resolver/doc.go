@@ -36,6 +36,10 @@
 // there is stays in use; a target without a table waits, and [Target.Await] says for
 // what.
 //
+// Where calls name their cluster themselves (cluster_header), the first call that names
+// one has it watched, and waits; when it is ready, the target's next table has it, for
+// as long as calls use it. What calls may ask for is bounded, see [Target.Demand].
+//
 // # Two ways to a route configuration
 //
 // A gRPC client's target names an API listener, which has its route configuration in

@@ -43,7 +43,7 @@ func (t *Target) update() {
 // spec returns what the next table is to be made of, or what has to come before
 // that can be told, or why there can be none.
 func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
-	spec = &tableSpec{target: t.name}
+	spec = &tableSpec{target: t.name, demands: &t.demands, demanded: t.demands.ready}
 	routes := t.name.RouteConfig
 	if t.name.Listener != "" {
 		if t.name.RouteConfig != "" {
@@ -111,7 +111,7 @@ func (t *Target) standIn() *resource[*listener] {
 // equal reports whether both make the same table.
 func (s *tableSpec) equal(o *tableSpec) bool {
 	return s.config == o.config && s.hosting == o.hosting && s.maxStreamDuration == o.maxStreamDuration &&
-		slices.Equal(s.filters, o.filters)
+		slices.Equal(s.filters, o.filters) && slices.Equal(s.demanded, o.demanded)
 }
 
 // supersede takes p, or nothing, for the pending table. The clusters of p are in
@@ -289,6 +289,7 @@ func (t *Target) end() {
 	unuse(t.resolver.listeners, t.listener, t)
 	unuse(t.resolver.listeners, t.otherwise, t)
 	unuse(t.resolver.routeConfigs, t.routeConfig, t)
+	t.demands.end()
 	t.supersede(nil)
 	for _, n := range t.published.nodes {
 		delete(n.users, t)

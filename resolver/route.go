@@ -28,6 +28,12 @@ type Route struct {
 	// grpc_timeout_header_max if policy has it, else MaxStreamDuration. Zero
 	// leaves the application's deadline alone; it never extends one.
 	GRPCTimeout time.Duration
+	// NotFound is the HTTP status that stands for a cluster which does not exist: 503,
+	// unless policy says 404 or 500 (cluster_not_found_response_code).
+	NotFound int
+	// HighPriority counts the calls against the thresholds of priority HIGH
+	// (RouteAction.priority), where clusters have such.
+	HighPriority bool
 
 	destinations []Destination
 	answer       *Answer
@@ -40,13 +46,23 @@ type Route struct {
 
 // Destination is where a route sends a call.
 type Destination struct {
+	// Cluster is nil if the call names it itself: ClusterName.
 	Cluster *balancer.Cluster
 	// Change is what is to be changed of the call, nil for nothing.
 	Change *Change
 	// Subset is what the call asks of the labels of its endpoint, nil for nothing: the
 	// route's metadata_match and, over it, that of the weighted cluster.
 	Subset *balancer.Criteria
+
+	header *headerRef
 }
+
+// NamedByCall reports whether the call says which cluster.
+func (d *Destination) NamedByCall() bool { return d.header != nil }
+
+// ClusterName is the name of the cluster that a header of the call gives, where policy
+// leaves that to the call (RouteAction.cluster_header); empty if it gives none.
+func (d *Destination) ClusterName(r *Request) string { return d.header.clusterName(r) }
 
 // bind gives a route its clusters.
 func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, cluster func(name string) *balancer.Cluster) *Route {
@@ -55,6 +71,8 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		VirtualHost:       h.name,
 		Timeout:           r.timeouts.timeout,
 		MaxStreamDuration: maxStreamDuration,
+		NotFound:          r.notFound,
+		HighPriority:      r.highPriority,
 		hash:              r.hash,
 		mirrors:           r.bindMirrors(cluster),
 	}
@@ -74,7 +92,10 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 	weights := make([]uint32, len(r.clusters))
 	route.destinations = make([]Destination, len(r.clusters))
 	for i, c := range r.clusters {
-		route.destinations[i] = Destination{cluster(c.name), c.change, c.subset}
+		route.destinations[i] = Destination{Change: c.change, Subset: c.subset, header: c.header}
+		if c.header == nil {
+			route.destinations[i].Cluster = cluster(c.name)
+		}
 		weights[i] = c.weight
 	}
 	route.answer = r.answer

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -64,6 +65,9 @@ type routePolicy struct {
 	hash     []hashRule
 	mirrors  []*mirrorPolicy
 
+	notFound     int // HTTP status of a cluster that does not exist
+	highPriority bool
+
 	// answer is what the route says itself; it then has no clusters.
 	answer  *Answer
 	headers headerLevel
@@ -74,6 +78,7 @@ type routePolicy struct {
 
 type weightedName struct {
 	name   string
+	header *headerRef // of the call, which gives the name
 	weight uint32
 
 	headers headerLevel
@@ -247,7 +252,7 @@ func (r *routePolicy) refuseHTTP(p *path) {
 
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
-	"max_grpc_timeout", "hash_policy", "metadata_match", "request_mirror_policies")
+	"max_grpc_timeout", "hash_policy", "metadata_match", "request_mirror_policies", "priority")
 
 // rewriteFields change what is sent. A request that is sent without the change asks
 // the wrong thing of the backend, so that one that cannot be made fails the call.
@@ -261,6 +266,9 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	}
 	var err error
 	if to.hash, err = p.hashPolicies(a.GetHashPolicy()); err != nil {
+		return err
+	}
+	if err := p.notFound(a, to); err != nil {
 		return err
 	}
 	if to.mirrors, err = p.mirrors(a.GetRequestMirrorPolicies()); err != nil {
@@ -280,7 +288,11 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	case *routev3.RouteAction_WeightedClusters:
 		return p.to("weighted_clusters").weightedClusters(c.WeightedClusters, criteria(nil, a.GetMetadataMatch()), to)
 	case *routev3.RouteAction_ClusterHeader:
-		to.refuse(p.to("cluster_header"))
+		if c.ClusterHeader == "" {
+			return p.to("cluster_header").errorf("must not be empty")
+		}
+		ref := newHeaderRef(c.ClusterHeader)
+		to.clusters = []weightedName{{header: &ref, weight: 1, subset: balancer.NewCriteria(criteria(nil, a.GetMetadataMatch()))}}
 	case *routev3.RouteAction_ClusterSpecifierPlugin:
 		to.refuse(p.to("cluster_specifier_plugin"))
 	case *routev3.RouteAction_InlineClusterSpecifierPlugin:
@@ -291,6 +303,22 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	if to.unsupported != nil {
 		to.clusters = nil
 	}
+	return nil
+}
+
+// notFound reads what calls fail with whose cluster does not exist, and their priority.
+func (p *path) notFound(a *routev3.RouteAction, to *routePolicy) error {
+	switch c := a.GetClusterNotFoundResponseCode(); c {
+	case routev3.RouteAction_SERVICE_UNAVAILABLE:
+		to.notFound = 503
+	case routev3.RouteAction_NOT_FOUND:
+		to.notFound = 404
+	case routev3.RouteAction_INTERNAL_SERVER_ERROR:
+		to.notFound = 500
+	default:
+		return p.to("cluster_not_found_response_code").errorf("unknown value %d", c)
+	}
+	to.highPriority = a.GetPriority() == corev3.RoutingPriority_HIGH
 	return nil
 }
 
@@ -311,6 +339,10 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, subset map[string]ba
 		q := p.at("clusters", i)
 		q.warnUnread(c, clusterWeightFields, headerFields, filterFields)
 		one := weightedName{name: c.GetName(), weight: c.GetWeight().GetValue()}
+		if c.GetClusterHeader() != "" {
+			ref := newHeaderRef(c.GetClusterHeader())
+			one.header = &ref
+		}
 		one.subset = balancer.NewCriteria(criteria(subset, c.GetMetadataMatch()))
 		var err error
 		if one.headers, err = q.headerLevel(c, levelCluster); err != nil {
@@ -324,9 +356,9 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, subset map[string]ba
 		}
 		total += uint64(c.GetWeight().GetValue())
 		switch {
-		case c.GetName() == "" && c.GetClusterHeader() != "":
-			to.refuse(q.to("cluster_header"))
-		case c.GetName() == "":
+		case c.GetName() != "" && c.GetClusterHeader() != "":
+			return q.to("cluster_header").errorf("must not stand beside name")
+		case c.GetName() == "" && c.GetClusterHeader() == "":
 			return q.to("name").errorf("must not be empty")
 		case c.GetWeight().GetValue() > 0:
 			to.clusters = append(to.clusters, one)

@@ -165,11 +165,9 @@ func TestUnsupportedActions(t *testing.T) {
 		"route.path_rewrite_policy":              `"route": {"cluster": "c", "pathRewritePolicy": {"name": "x"}}`,
 		"filter_action":                          `"filterAction": {}`,
 		"non_forwarding_action":                  `"nonForwardingAction": {}`,
-		"route.cluster_header":                   `"route": {"clusterHeader": "x"}`,
 		"route.cluster_specifier_plugin":         `"route": {"clusterSpecifierPlugin": "x"}`,
 		"route.inline_cluster_specifier_plugin":  `"route": {"inlineClusterSpecifierPlugin": {}}`,
 		"route.weighted_clusters":                `"route": {"weightedClusters": {"headerName": "x", "clusters": [{"name": "c", "weight": 1}]}}`,
-		"weighted_clusters.clusters[0].cluster_": `"route": {"weightedClusters": {"clusters": [{"clusterHeader": "x", "weight": 1}]}}`,
 	} {
 		table := routesTable(t, parse(t, &routev3.RouteConfiguration{}, routeJSON(`{"name": "odd", "match": {"prefix": "/a"}, `+route+`},
 			{"name": "next", "match": {"prefix": "/"}, "route": {"cluster": "c"}}`)))
@@ -232,7 +230,6 @@ func TestRouteWarnings(t *testing.T) {
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].filter_action", Resources: both, Fails: true},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.hash_policy[]", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.path_rewrite_policy", Resources: both, Fails: true},
-		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.priority", Resources: both},
 	}
 	if diff := cmp.Diff(want, warnings.List()); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

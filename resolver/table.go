@@ -24,6 +24,7 @@ type Table struct {
 	routes   [][]*Route   // by virtual host and route; nil for hosts that fixed leaves out
 	clusters []*balancer.Cluster
 	filters  []Filter
+	demanded map[string]*demand // by cluster; those that calls asked for by name
 }
 
 // hosting is what a listener says of how authorities are matched.
@@ -54,6 +55,8 @@ func (h *hosting) host(authority string) string {
 
 // tableSpec is what a table is made of.
 type tableSpec struct {
+	demands           *demands
+	demanded          []string // clusters that calls asked for by name
 	target            TargetName
 	config            *routeConfig
 	hosting           hosting
@@ -78,6 +81,10 @@ func (s *tableSpec) clusters() []string {
 	for _, h := range s.virtualHosts() {
 		h.clusters(names)
 	}
+	for _, name := range s.demanded {
+		names[name] = true
+	}
+	delete(names, "") // where calls name the cluster
 	list := make([]string, 0, len(names))
 	for name := range names {
 		list = append(list, name)
@@ -95,6 +102,9 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 		hosting: s.hosting,
 		fixed:   s.target.Authority != "",
 		routes:  make([][]*Route, len(s.config.hosts)),
+	}
+	if s.demands != nil {
+		t.demanded = s.demands.inTable(s.demanded)
 	}
 	for _, name := range s.clusters() {
 		t.clusters = append(t.clusters, cluster(name))

@@ -52,6 +52,7 @@ type Target struct {
 	name     TargetName
 	resolver *Resolver
 
+	demands demands
 	table   atomic.Pointer[Table]
 	first   chan struct{}          // closed with the first table
 	waiting atomic.Pointer[string] // for what, if there is no table

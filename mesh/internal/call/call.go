@@ -89,6 +89,9 @@ func (c *Call) find(ctx context.Context) error {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
 	c.Cluster, c.change, c.subset = to.Cluster, to.Change, to.Subset
+	if c.Cluster == nil {
+		return c.demand(ctx, table, &to)
+	}
 	return nil
 }
 
@@ -146,16 +149,18 @@ func (c *Call) Done(o balancer.Outcome) {
 
 // Refused explains why no endpoint was picked.
 func (c *Call) Refused(err error) error {
-	kind := ErrUnavailable
+	kind, code := ErrUnavailable, codes.Unavailable
 	switch {
 	case isStatus(err): // from Route, under way to a pick
 		return err
-	case errors.Is(err, xds.ErrNotFound), errors.Is(err, resolver.ErrUnsupported): // the cluster
+	case errors.Is(err, xds.ErrNotFound): // the cluster
+		kind, code = ErrNoRoute, c.notFound()
+	case errors.Is(err, resolver.ErrUnsupported):
 		kind = ErrNoRoute
 	case errors.Is(err, balancer.ErrNoEndpoints):
 		kind = ErrNoEndpoints
 	case errors.Is(err, balancer.ErrDropped):
 		kind = ErrOverloaded
 	}
-	return c.Target.refuse(kind, codes.Unavailable, err) // which names the cluster
+	return c.Target.refuse(kind, code, err) // which names the cluster
 }

@@ -104,6 +104,10 @@ func (c *Call) Mirrors(all *Mirrors) []*Mirror {
 		}
 		cluster := p.Cluster
 		if cluster == nil {
+			// The first copy for a cluster is not made: nobody waits for one.
+			cluster = c.Target.DemandNow(p.ClusterName(&c.Request))
+		}
+		if cluster == nil {
 			continue
 		}
 		if m := all.begin(c, p, cluster); m != nil {
