@@ -173,6 +173,24 @@ func TestFurtherConnections(t *testing.T) {
 	})
 }
 
+// TestConnectionsOfService says it in the policy file.
+func TestConnectionsOfService(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := newRendezvous(t, p, 4)
+		streams, n := "maxConcurrentStreams: 4, ", 12
+		if p.name == "http" {
+			streams, n = "", 3
+		}
+		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q], connections: {%smaxConnections: 3, idleTimeout: 1m}}\n", p.name, b.Addr, streams))))
+		call := p.client(t, m, "orders")
+		b.next(n)
+		callAll(t, 2*n, call)
+		if got := b.Connections(); got != 3 {
+			t.Errorf("%d connections, want 3", got)
+		}
+	})
+}
+
 // TestWaitingCallsEnd has a call wait for a stream until its deadline.
 func TestWaitingCallsEnd(t *testing.T) {
 	eachCounted(t, func(t *testing.T, p protocol, streams int) {

@@ -19,14 +19,16 @@ import (
 )
 
 func (c *compiler) cluster(name, subset string, s *Service) *clusterv3.Cluster {
+	options := protocolOptions(s.Protocol)
 	cluster := &clusterv3.Cluster{
 		Name:             clusterName(name, subset),
 		ConnectTimeout:   optionalDuration(s.ConnectTimeout),
 		CircuitBreakers:  circuitBreakers(s.Limits),
 		OutlierDetection: outlierDetection(s.OutlierDetection),
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(protocolOptions(s.Protocol)),
-		},
+	}
+	setConnections(cluster, options, s.Connections)
+	cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
+		"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options),
 	}
 	setDiscovery(cluster, s.Discover)
 	setBalance(cluster, s.Balance)

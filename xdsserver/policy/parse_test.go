@@ -247,6 +247,17 @@ func TestParseErrors(t *testing.T) {
 			`1:56: subset "v2" has no labels: it would be the whole service`,
 			`1:104: endpoints that DNS finds have no labels to make a subset of`,
 		}},
+		{"connections", "services:\n  a:\n    endpoints: []\n    connections:\n      maxConcurrentStreams: 5\n      maxConnections: 0\n      idleTimeout: -1s\n      tcpKeepalive: {keepaliveTime: 1500ms}\n      connectionKeepalive: {interval: 1us}\n      sourceAddress: here\n      maxConnection: 5\n", []string{
+			`5:7: "maxConcurrentStreams" is for the protocols grpc and http2: a connection of HTTP/1.1 carries one call at a time`,
+			`6:23: 0: it must be 1 to 4294967295`,
+			`7:20: bad duration "-1s": it is negative`,
+			`8:37: 1.5s: it must be whole seconds, at least 1s`,
+			`9:7: "connectionKeepalive" is for the protocols grpc and http2; see "tcpKeepalive"`,
+			`9:28: field "timeout" is missing`,
+			`9:39: 1µs: it must be at least 1ms`,
+			`10:22: "here" is not an IP address`,
+			`11:7: unknown field "maxConnection" (did you mean "maxConnections"?)`,
+		}},
 		{"balance", "services:\n  a: {endpoints: [], balance: {policy: random, choiceCount: 2}}\n  b: {endpoints: [], balance: {policy: least_request, choiceCount: 1}}\n  c: {endpoints: [], balance: {policy: pick_first, localityWeights: {a: 1}}}\n  d: {discover: {dns: 'a:1'}, balance: {localityWeights: {a: 1}}}\n", []string{
 			`2:48: "choiceCount" is for the policy least_request only`,
 			`3:68: choiceCount is 1: at least 2 endpoints are to be compared`,

@@ -29,6 +29,9 @@ type Service struct {
 	// OutlierDetection ejects endpoints that fail.
 	OutlierDetection *OutlierDetection `policy:"outlierDetection"`
 
+	// Connections says how connections are made, and for how long they are used.
+	Connections *Connections `policy:"connections"`
+
 	// ConnectTimeout bounds one attempt to connect, TLS included, such as 250ms.
 	// It is greater than zero. Not given means 5s, Envoy's default.
 	ConnectTimeout *time.Duration `policy:"connectTimeout"`

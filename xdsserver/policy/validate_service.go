@@ -42,6 +42,9 @@ func (v *validator) service(p path, name string, s *Service) {
 	if s.OutlierDetection != nil {
 		v.outlierDetection(p.field("outlierDetection"), s.OutlierDetection)
 	}
+	if s.Connections != nil {
+		v.connections(p.field("connections"), s)
+	}
 	v.positive(p.field("connectTimeout"), s.ConnectTimeout)
 }
 
