@@ -79,6 +79,9 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
 			commit(out)
 			x.learn(link, resp)
+			if err == nil {
+				heed(link.Endpoint(), resp)
+			}
 			return resp, err
 		}
 		failed = err

@@ -42,7 +42,8 @@ var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_con
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
 	"transport_socket", "transport_socket_matches", "typed_extension_protocol_options", "http2_protocol_options",
 	"circuit_breakers", "upstream_connection_options", "upstream_bind_config", "max_requests_per_connection", "common_http_protocol_options",
-	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init", "outlier_detection", "health_checks")
+	"lb_subset_config", "cleanup_interval", "wait_for_warm_on_init", "outlier_detection", "health_checks",
+	"ignore_health_on_host_removal") // as if it were set
 
 func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 	v := &cluster{name: m.GetName()}

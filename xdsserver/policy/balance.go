@@ -1,7 +1,5 @@
 package policy
 
-import "time"
-
 // Balance says how a call picks one of a service's endpoints.
 type Balance struct {
 	// Policy is the way to pick. Empty means round_robin. random and maglev fall back
@@ -74,29 +72,4 @@ type Limits struct {
 	MaxRequests *uint32 `policy:"maxRequests"`
 	// MaxRetries is how many retries may be in flight. Not given means 3.
 	MaxRetries *uint32 `policy:"maxRetries"`
-}
-
-// OutlierDetection ejects endpoints that fail, for a time
-// (envoy.config.cluster.v3.OutlierDetection; gRFC A50 for gRPC clients, which
-// know the success rate only). What is not given has Envoy's default.
-type OutlierDetection struct {
-	// Consecutive5xx ejects an endpoint after so many server errors in a row.
-	// Not given means 5; 0 never ejects.
-	Consecutive5xx *uint32 `policy:"consecutive5xx"`
-	// ConsecutiveGatewayErrors ejects an endpoint after so many of 502, 503 and
-	// 504 in a row. Not given or 0 never ejects.
-	ConsecutiveGatewayErrors *uint32 `policy:"consecutiveGatewayErrors"`
-	// Interval is the time between two checks, greater than zero. Not given means 10s.
-	Interval *time.Duration `policy:"interval"`
-	// BaseEjectionTime is how long the first ejection lasts; the n-th lasts n
-	// times as long. Greater than zero. Not given means 30s.
-	BaseEjectionTime *time.Duration `policy:"baseEjectionTime"`
-	// MaxEjectionTime bounds one ejection. Greater than zero. Not given means 300s.
-	MaxEjectionTime *time.Duration `policy:"maxEjectionTime"`
-	// MaxEjectionPercent is the share of endpoints, 0 to 100, that may be
-	// ejected at once. Not given means 10.
-	MaxEjectionPercent *uint32 `policy:"maxEjectionPercent"`
-	// SuccessRate ejects an endpoint whose success rate is far below the mean
-	// of all. Not given means on; false switches it off.
-	SuccessRate *bool `policy:"successRate"`
 }

@@ -32,6 +32,7 @@ func (c *compiler) cluster(name, subset string, s *Service) *clusterv3.Cluster {
 	}
 	setDiscovery(cluster, s.Discover)
 	setBalance(cluster, s.Balance)
+	setHealthChecks(cluster, name, s)
 	return cluster
 }
 
@@ -171,33 +172,6 @@ func circuitBreakers(l *Limits) *clusterv3.CircuitBreakers {
 		MaxRequests:        optionalUint32(l.MaxRequests),
 		MaxRetries:         optionalUint32(l.MaxRetries),
 	}}}
-}
-
-func outlierDetection(o *OutlierDetection) *clusterv3.OutlierDetection {
-	if o == nil {
-		return nil
-	}
-	detection := &clusterv3.OutlierDetection{
-		Consecutive_5Xx:           optionalUint32(o.Consecutive5xx),
-		ConsecutiveGatewayFailure: optionalUint32(o.ConsecutiveGatewayErrors),
-		Interval:                  optionalDuration(o.Interval),
-		BaseEjectionTime:          optionalDuration(o.BaseEjectionTime),
-		MaxEjectionTime:           optionalDuration(o.MaxEjectionTime),
-		MaxEjectionPercent:        optionalUint32(o.MaxEjectionPercent),
-	}
-	if o.Consecutive5xx != nil && *o.Consecutive5xx == 0 {
-		detection.Consecutive_5Xx = nil
-		detection.EnforcingConsecutive_5Xx = wrapperspb.UInt32(0)
-	}
-	if n := o.ConsecutiveGatewayErrors; n != nil && *n > 0 {
-		detection.EnforcingConsecutiveGatewayFailure = wrapperspb.UInt32(100) // Envoy only counts them by default
-	} else {
-		detection.ConsecutiveGatewayFailure = nil
-	}
-	if o.SuccessRate != nil && !*o.SuccessRate {
-		detection.EnforcingSuccessRate = wrapperspb.UInt32(0)
-	}
-	return detection
 }
 
 // lbEndpoint is an endpoint of nothing but an address, which is known to be one.

@@ -66,6 +66,9 @@ func localityEndpoints(g group, priority uint32, endpoints []*Endpoint, b *Balan
 		lb.HealthStatus = healthStatus[e.Health]
 		lb.LoadBalancingWeight = optionalUint32(e.Weight)
 		lb.Metadata = e.Labels.metadata()
+		if e.HealthCheckPort != nil {
+			lb.GetEndpoint().HealthCheckConfig = &endpointv3.Endpoint_HealthCheckConfig{PortValue: *e.HealthCheckPort}
+		}
 		locality.LbEndpoints = append(locality.LbEndpoints, lb)
 	}
 	if weight == 0 {

@@ -21,7 +21,7 @@ services:
     subsets: {v2: {version: v2}}
     balance: {policy: least_request, choiceCount: 3, localityWeights: {"": 1, r/z/s: 3}}
     limits: {maxConnections: 1, maxPendingRequests: 2, maxRequests: 3, maxRetries: 4}
-    outlierDetection: {consecutive5xx: 1, consecutiveGatewayErrors: 2, interval: 1s, baseEjectionTime: 2s, maxEjectionTime: 3s, maxEjectionPercent: 4, successRate: false}
+    outlierDetection: {consecutive5xx: 1, consecutiveGatewayFailure: 2, interval: 1s, baseEjectionTime: 2s, maxEjectionTime: 3s, maxEjectionPercent: 4, successRate: false}
     connectTimeout: 250ms
 ---
 services:
@@ -65,7 +65,7 @@ routes:
 					MaxRequests: new(uint32(3)), MaxRetries: new(uint32(4)),
 				},
 				OutlierDetection: &OutlierDetection{
-					Consecutive5xx: new(uint32(1)), ConsecutiveGatewayErrors: new(uint32(2)),
+					Consecutive5xx: new(uint32(1)), ConsecutiveGatewayFailure: new(uint32(2)),
 					Interval: new(time.Second), BaseEjectionTime: new(2 * time.Second), MaxEjectionTime: new(3 * time.Second),
 					MaxEjectionPercent: new(uint32(4)), SuccessRate: new(false),
 				},

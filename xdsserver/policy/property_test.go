@@ -151,7 +151,7 @@ func randomService(r *rand.Rand) *Service {
 	}
 	if r.IntN(2) == 0 {
 		s.OutlierDetection = &OutlierDetection{
-			Consecutive5xx: maybe(r, r.Uint32N(3)), ConsecutiveGatewayErrors: maybe(r, r.Uint32N(3)),
+			Consecutive5xx: maybe(r, r.Uint32N(3)), ConsecutiveGatewayFailure: maybe(r, r.Uint32N(3)),
 			Interval: maybe(r, time.Second), BaseEjectionTime: maybe(r, time.Second),
 			MaxEjectionPercent: maybe(r, r.Uint32N(101)), SuccessRate: maybe(r, r.IntN(2) == 0),
 		}

@@ -32,6 +32,9 @@ type Service struct {
 	// Connections says how connections are made, and for how long they are used.
 	Connections *Connections `policy:"connections"`
 
+	// HealthChecks ask endpoints how they are. Those that do not pass get no calls.
+	HealthChecks []*HealthCheck `policy:"healthChecks"`
+
 	// ConnectTimeout bounds one attempt to connect, TLS included, such as 250ms.
 	// It is greater than zero. Not given means 5s, Envoy's default.
 	ConnectTimeout *time.Duration `policy:"connectTimeout"`
@@ -81,6 +84,10 @@ type Endpoint struct {
 	// Health is what is known of the endpoint's health. Empty means unknown,
 	// which counts as healthy.
 	Health Health `policy:"health"`
+
+	// HealthCheckPort is where health checks connect to. Not given means the port of
+	// the address.
+	HealthCheckPort *uint32 `policy:"healthCheckPort"`
 }
 
 // Health is a status of envoy.config.core.v3.HealthStatus.

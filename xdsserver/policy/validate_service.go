@@ -45,6 +45,9 @@ func (v *validator) service(p path, name string, s *Service) {
 	if s.Connections != nil {
 		v.connections(p.field("connections"), s)
 	}
+	for i, c := range s.HealthChecks {
+		v.healthCheck(p.field("healthChecks").index(i), c)
+	}
 	v.positive(p.field("connectTimeout"), s.ConnectTimeout)
 }
 
@@ -64,6 +67,9 @@ func (v *validator) endpoints(p path, endpoints []*Endpoint) {
 			v.errorf(at.field("weight"), "the weight of an endpoint is at least 1: take an endpoint out of service with {health: draining}")
 		default:
 			sum += uint64(weight)
+		}
+		if port := e.HealthCheckPort; port != nil && (*port == 0 || *port > math.MaxUint16) {
+			v.errorf(at.field("healthCheckPort"), "%d is not a port", *port)
 		}
 		priorities[e.Priority] = true
 		if e.Priority > maxPriority {
@@ -176,15 +182,6 @@ func (v *validator) balance(p path, s *Service) {
 		if _, ok := b.LocalityWeights[name]; !ok {
 			v.missingf(p, "the locality %q has endpoints and no weight: it would get no calls", name)
 		}
-	}
-}
-
-func (v *validator) outlierDetection(p path, o *OutlierDetection) {
-	v.positive(p.field("interval"), o.Interval)
-	v.positive(p.field("baseEjectionTime"), o.BaseEjectionTime)
-	v.positive(p.field("maxEjectionTime"), o.MaxEjectionTime)
-	if o.MaxEjectionPercent != nil && *o.MaxEjectionPercent > 100 {
-		v.errorf(p.field("maxEjectionPercent"), "maxEjectionPercent is %d: at most 100", *o.MaxEjectionPercent)
 	}
 }
 
