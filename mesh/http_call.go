@@ -138,6 +138,8 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 	x.changeResponse(x.call.Change(), resp.Request, resp)
 	resp.Request = req // not the copy that was sent
 	if err := x.filterResponse(req, resp); err != nil {
+		// What the filter says is not the endpoint's doing.
+		x.call.Done(balancer.Outcome{Code: resp.StatusCode})
 		return x.refused(req, err)
 	}
 	if x.call.SetCookie != "" {
