@@ -99,5 +99,5 @@ func TypeURL(a *anypb.Any) string {
 	return url
 }
 
-// typeName is what names a type in a type URL.
-func typeName(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+// TypeName is what names a type in a type URL: what stands behind the last slash.
+func TypeName(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }

@@ -27,7 +27,7 @@ func NewRegistry(kinds ...Kind) (*Registry, error) {
 			return nil, fmt.Errorf("filter: a kind (%T) of no type", k)
 		}
 		for _, url := range k.Types() {
-			name := typeName(url)
+			name := TypeName(url)
 			switch {
 			case name == "":
 				return nil, fmt.Errorf("filter: %q is not the name of a type", url)
@@ -42,7 +42,7 @@ func NewRegistry(kinds ...Kind) (*Registry, error) {
 
 // Knows reports whether there is a kind for configurations of the type.
 func (r *Registry) Knows(typeURL string) bool {
-	return r != nil && r.byType[typeName(typeURL)] != nil
+	return r != nil && r.byType[TypeName(typeURL)] != nil
 }
 
 // Place is where a configuration stands.
@@ -71,7 +71,7 @@ func (r *Registry) Parse(a *anypb.Any, at Place) (*Parsed, error) {
 	if !r.Knows(url) {
 		return nil, fmt.Errorf("%w %s", ErrUnknownType, url)
 	}
-	kind := r.byType[typeName(url)]
+	kind := r.byType[TypeName(url)]
 	value, err := kind.Parse(&Config{
 		TypeURL: url, Override: at.Override,
 		message: a, fields: fields, registry: r, at: at,
@@ -102,6 +102,9 @@ type Parsed struct {
 	typeURL string
 	value   any
 }
+
+// TypeURL is the configuration's type.
+func (p *Parsed) TypeURL() string { return p.typeURL }
 
 // Matcher returns the matcher that the configuration is one of; nil if it is a filter's.
 func (p *Parsed) Matcher() Matcher {

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"net/http"
 	"strings"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
@@ -112,7 +111,7 @@ func (f *composite) Request(ctx context.Context, r *filter.Request) (filter.Foll
 	action, ok := f.tree.find(&matchRequest{request: requestOf(r), call: r})
 	switch {
 	case !ok && r.GRPC:
-		return nil, &filter.Reply{Status: http.StatusServiceUnavailable, Code: codes.Unavailable,
+		return nil, &filter.Reply{Status: 503, Code: codes.Unavailable,
 			Body: "no match for the call in the composite filter of its route"}
 	case !ok || action.part != nil && !action.part.take():
 		return nil, nil

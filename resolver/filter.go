@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -27,9 +28,11 @@ type Filter struct {
 type httpFilter struct {
 	Filter
 	config *filter.Parsed // nil if it is not acted on
-	// needed says that calls that it has a part in must not do without it, although
-	// there is no such filter.
-	needed bool
+	// missing is why calls that it has a part in fail: they must not do without it, and
+	// it cannot be had. Empty if that is not so.
+	missing string
+	// discovery is where the configuration comes from; nil for the listener.
+	discovery *filterDiscovery
 }
 
 const filterTypes = "type.googleapis.com/envoy.extensions.filters.http."
@@ -80,8 +83,6 @@ func (p *path) filters(list []*hcmv3.HttpFilter) ([]httpFilter, error) {
 			return filters, nil
 		case url == routerURL:
 			return nil, q.errorf("the router must be the last filter")
-		case f.GetConfigDiscovery() != nil && !f.GetIsOptional():
-			return nil, q.to("config_discovery").errorf("%w", ErrUnsupported)
 		}
 		one, err := p.filter(q, f, url)
 		if err != nil {
@@ -96,6 +97,11 @@ func (p *path) filters(list []*hcmv3.HttpFilter) ([]httpFilter, error) {
 func (p *path) filter(q *path, f *hcmv3.HttpFilter, url string) (httpFilter, error) {
 	one := httpFilter{Filter: Filter{Name: f.GetName(), TypeURL: url, Disabled: f.GetDisabled()}}
 	named := p.to("http_filters[" + f.GetName() + "]")
+	if f.GetConfigDiscovery() != nil {
+		var err error
+		one.discovery, err = q.to("config_discovery").filterDiscovery(f)
+		return one, err
+	}
 	if kinds := p.decoder.config.Filters; kinds.Knows(url) {
 		var err error
 		if one.config, err = kinds.Parse(f.GetTypedConfig(), filter.Place{Warn: named.to("typed_config").warnField}); err != nil {
@@ -103,8 +109,10 @@ func (p *path) filter(q *path, f *hcmv3.HttpFilter, url string) (httpFilter, err
 		}
 		return one, nil
 	}
-	one.needed = !harmlessFilters[url] && !f.GetIsOptional()
-	if one.needed && !one.Disabled {
+	if !harmlessFilters[url] && !f.GetIsOptional() {
+		one.missing = fmt.Sprintf("type %s: %v", url, ErrUnsupported)
+	}
+	if one.missing != "" && !one.Disabled {
 		return one, q.errorf("filter %q of type %s: %w", f.GetName(), url, ErrUnsupported)
 	}
 	named.warn()

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -105,8 +106,8 @@ func (s *filterSlot) build(f *httpFilter) (filter.Filter, error) {
 	switch {
 	case s.made:
 		return s.filter, s.err
-	case f.needed:
-		return nil, fmt.Errorf("type %s: %w", f.TypeURL, ErrUnsupported)
+	case f.missing != "":
+		return nil, errors.New(f.missing)
 	case f.config == nil || s.err != nil:
 		return nil, s.err
 	}

@@ -34,7 +34,7 @@ func TestRefusedListeners(t *testing.T) {
 		{filter(`{"name": ""}`), "http_filters[0].name:", "empty"},
 		{filter(`{"name": "router", "isOptional": true}`), "http_filters[1].name:", "another filter"},
 		{filter(`{"name": "x"}`), "http_filters[0]:", "not supported"},
-		{filter(`{"name": "x", "configDiscovery": {}}`), "http_filters[0].config_discovery:", "not supported"},
+		{filter(`{"name": "x", "configDiscovery": {"defaultConfig": {"@type": "type.googleapis.com/google.protobuf.Empty"}}}`), "http_filters[0].config_discovery.default_config:", "unknown type"},
 		// What authorizes must not be left out.
 		{filter(`{"name": "rbac", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"}}`), "http_filters[0]:", "rbac.v3.RBAC: not supported"},
 		{filter(`{"name": "x", "typedConfig": {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct", "typeUrl": "x.example/Secret"}}`), "http_filters[0]:", "x.example/Secret: not supported"},

@@ -118,7 +118,8 @@ func (c *matchTreeCompiler[T]) single(p *path, m *xdsmatcherv3.Matcher_MatcherLi
 
 // xdsStringMatcher compiles an xds.type.matcher.v3.StringMatcher.
 func (p *path) xdsStringMatcher(s *xdsmatcherv3.StringMatcher) (match.String, error) {
-	kind, value := match.Exact, ""
+	var kind match.Kind
+	var value string
 	switch v := s.GetMatchPattern().(type) {
 	case *xdsmatcherv3.StringMatcher_Exact:
 		kind, value = match.Exact, v.Exact

@@ -63,7 +63,9 @@ func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
 		}
 		spec.hosting = l.value.hosting
 		spec.maxStreamDuration = l.value.maxStreamDuration
-		spec.filters = l.value.filters
+		if spec.filters, awaited = t.discover(l.value.filters); awaited != "" {
+			return nil, awaited, nil
+		}
 		spec.config = l.value.inline
 		routes = l.value.routeConfigName
 	}
@@ -290,6 +292,9 @@ func (t *Target) end() {
 	unuse(t.resolver.listeners, t.otherwise, t)
 	unuse(t.resolver.routeConfigs, t.routeConfig, t)
 	t.demands.end()
+	for _, res := range t.extensions {
+		unuse(t.resolver.extensions, res, t)
+	}
 	t.supersede(nil)
 	for _, n := range t.published.nodes {
 		delete(n.users, t)

@@ -51,6 +51,7 @@ type Resolver struct {
 	// Owned by the goroutine.
 	listeners    map[string]*resource[*listener]
 	routeConfigs map[string]*resource[*routeConfig]
+	extensions   map[string]*resource[*extension]
 	clusters     map[string]*clusterNode
 	dirty        map[*Target]bool      // to look at when the mail has been read
 	gone         map[*clusterNode]bool // deleted, and still in use for a while
@@ -81,6 +82,7 @@ func New(c Config) (*Resolver, error) {
 		targets:      make(map[TargetName]*Target),
 		listeners:    make(map[string]*resource[*listener]),
 		routeConfigs: make(map[string]*resource[*routeConfig]),
+		extensions:   make(map[string]*resource[*extension]),
 		clusters:     make(map[string]*clusterNode),
 		dirty:        make(map[*Target]bool),
 		gone:         make(map[*clusterNode]bool),
@@ -186,6 +188,9 @@ func (r *Resolver) end() {
 	}
 	for _, rc := range r.routeConfigs {
 		rc.sub.cancel()
+	}
+	for _, e := range r.extensions {
+		e.sub.cancel()
 	}
 	for _, n := range r.clusters {
 		n.close()

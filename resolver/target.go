@@ -64,6 +64,7 @@ type Target struct {
 	listener    *resource[*listener]
 	otherwise   *resource[*listener] // while listener does not exist
 	routeConfig *resource[*routeConfig]
+	extensions  map[string]*resource[*extension] // of filters, by name; nil for none
 	published   published
 	pending     *pending // the next table, while its clusters are not ready
 	unsure      bool     // there will be another table, but it cannot be told of what

@@ -19,6 +19,7 @@ const (
 	ClusterURL     = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	EndpointsURL   = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	SecretURL      = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	ExtensionURL   = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
 // TypesConfig is what the decoders need beside the resources.
@@ -67,6 +68,7 @@ func Types(c TypesConfig) []xds.ResourceType {
 		{URL: ClusterURL, Name: "Cluster", AllRequiredInSotW: true, Decode: decode(decodeCluster)},
 		{URL: EndpointsURL, Name: "ClusterLoadAssignment", Decode: decode(new(assignmentMemory).decode)},
 		{URL: SecretURL, Name: "Secret", Decode: decode(decodeSecret)},
+		{URL: ExtensionURL, Name: "TypedExtensionConfig", Decode: decode(decodeExtension)},
 	}
 }
 

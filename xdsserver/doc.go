@@ -5,7 +5,7 @@
 //
 //   - [Server] takes resources with Apply and serves them: the aggregated discovery
 //     service and the separate ones of Listener, RouteConfiguration, Cluster,
-//     ClusterLoadAssignment and Secret, each as state of the world and incremental.
+//     ClusterLoadAssignment, Secret and TypedExtensionConfig (aggregated only), each as state of the world and incremental.
 //   - [github.com/weft-mesh/weft/xdsserver/policy.Resources] is what it serves.
 //   - [Client] tells who is connected, what they want, and what they accepted or
 //     rejected.
@@ -33,7 +33,7 @@
 //
 // What the xDS protocol leaves to servers is decided thus:
 //
-//   - Order: Secret, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, and
+//   - Order: Secret, TypedExtensionConfig, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, and
 //     then what is gone, so that a route never leads to what the client has not
 //     or no longer (make before break).
 //   - A client that reconnects and has what is gone meanwhile is told of that only

@@ -17,10 +17,10 @@ import (
 // over the address of another is refused by Envoy for as long as the other is there.
 var (
 	makeOrder = []string{
-		policy.SecretType, policy.ClusterType, policy.EndpointType, policy.ListenerType, policy.RouteType,
+		policy.SecretType, policy.ExtensionType, policy.ClusterType, policy.EndpointType, policy.ListenerType, policy.RouteType,
 	}
 	breakOrder = []string{
-		policy.RouteType, policy.ClusterType, policy.EndpointType, policy.SecretType,
+		policy.RouteType, policy.ClusterType, policy.EndpointType, policy.ExtensionType, policy.SecretType,
 	}
 )
 

@@ -30,8 +30,8 @@ type Policy struct {
 	UnknownHosts UnknownHosts `policy:"unknownHosts"`
 
 	// Resources are xDS resources as they are, for what the rest does not say:
-	// Listener, RouteConfiguration, Cluster, ClusterLoadAssignment or Secret,
-	// written as protobuf JSON with an "@type". Their names must differ from those
+	// Listener, RouteConfiguration, Cluster, ClusterLoadAssignment, Secret or
+	// TypedExtensionConfig, written as protobuf JSON with an "@type". Their names must differ from those
 	// that services and routes make.
 	Resources []proto.Message `policy:"resources"`
 

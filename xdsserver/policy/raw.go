@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -21,11 +22,12 @@ import (
 
 // resourceTypes makes an empty resource of each type that a policy may hold.
 var resourceTypes = map[string]func() proto.Message{
-	ListenerType: func() proto.Message { return new(listenerv3.Listener) },
-	RouteType:    func() proto.Message { return new(routev3.RouteConfiguration) },
-	ClusterType:  func() proto.Message { return new(clusterv3.Cluster) },
-	EndpointType: func() proto.Message { return new(endpointv3.ClusterLoadAssignment) },
-	SecretType:   func() proto.Message { return new(tlsv3.Secret) },
+	ListenerType:  func() proto.Message { return new(listenerv3.Listener) },
+	RouteType:     func() proto.Message { return new(routev3.RouteConfiguration) },
+	ClusterType:   func() proto.Message { return new(clusterv3.Cluster) },
+	EndpointType:  func() proto.Message { return new(endpointv3.ClusterLoadAssignment) },
+	SecretType:    func() proto.Message { return new(tlsv3.Secret) },
+	ExtensionType: func() proto.Message { return new(corev3.TypedExtensionConfig) },
 }
 
 // resourceName is the type URL and the name of a resource; ok is false for a
@@ -42,6 +44,8 @@ func resourceName(m proto.Message) (typeURL, name string, ok bool) {
 		return EndpointType, m.GetClusterName(), true
 	case *tlsv3.Secret:
 		return SecretType, m.GetName(), true
+	case *corev3.TypedExtensionConfig:
+		return ExtensionType, m.GetName(), true
 	default:
 		return "", "", false
 	}
