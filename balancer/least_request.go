@@ -42,7 +42,7 @@ type fewest struct {
 
 func (f *fewest) choose() *Link {
 	best, other := drawTwo(f.links)
-	active := best.endpoint.active.Load()
+	active := best.endpoint.Active()
 	best, active = fewer(best, active, other)
 	for range f.choices - 2 {
 		best, active = fewer(best, active, f.links[rand.Uint64N(uint64(len(f.links)))])
@@ -62,7 +62,7 @@ func drawTwo(links []*Link) (first, second *Link) {
 }
 
 func fewer(best *Link, active int64, other *Link) (*Link, int64) {
-	if a := other.endpoint.active.Load(); a < active {
+	if a := other.endpoint.Active(); a < active {
 		return other, a
 	}
 	return best, active
@@ -74,9 +74,9 @@ func fewer(best *Link, active int64, other *Link) (*Link, int64) {
 type fewestOfAll struct{ links []*Link }
 
 func (f *fewestOfAll) choose() *Link {
-	best, active, ties := f.links[0], f.links[0].endpoint.active.Load(), uint64(1)
+	best, active, ties := f.links[0], f.links[0].endpoint.Active(), uint64(1)
 	for _, l := range f.links[1:] {
-		switch a := l.endpoint.active.Load(); {
+		switch a := l.endpoint.Active(); {
 		case a < active:
 			best, active, ties = l, a, 1
 		case a == active:
@@ -117,7 +117,7 @@ func (b *biased) choose() *Link {
 	}
 	var rates [few]float64
 	for k, w := range b.weights {
-		rates[k] = float64(w) / b.cost(b.links[k].endpoint.active.Load())
+		rates[k] = float64(w) / b.cost(b.links[k].endpoint.Active())
 	}
 	return b.links[choose(rates[:len(b.weights)])]
 }
@@ -127,7 +127,7 @@ func (b *biased) draw() *Link {
 	var rates [draws]float64
 	for k := range draws {
 		l := b.links[b.schedule.Random()]
-		active := l.endpoint.active.Load()
+		active := l.endpoint.Active()
 		if active <= 0 {
 			return l
 		}

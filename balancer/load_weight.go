@@ -150,6 +150,9 @@ func (l *Link) ReportLoad(load *Load) {
 	if weight <= 0 {
 		return
 	}
+	if l.lane != nil {
+		l = l.lane.pool.link // what one of an endpoint's connections says goes for all
+	}
 	w := l.load.Load()
 	if w == nil {
 		if w = new(loadWeight); !l.load.CompareAndSwap(nil, w) {

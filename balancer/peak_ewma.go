@@ -73,7 +73,7 @@ func (p *peakEWMA) choose() *Link {
 }
 
 func (p *peakEWMA) cost(e *Endpoint) float64 {
-	active := float64(e.active.Load())
+	active := float64(e.Active())
 	switch latency := e.latency.average(); {
 	case latency > 0:
 		return latency * (active + 1)

@@ -1,15 +1,42 @@
 package policy
 
+import "time"
+
 // Balance says how a call picks one of a service's endpoints.
 type Balance struct {
 	// Policy is the way to pick. Empty means round_robin. random and maglev fall back
 	// to round_robin in stock gRPC clients, and pick_first in Envoy. ring_hash and
-	// maglev go by the hash of the route; calls without one go anywhere.
+	// maglev go by the hash of the route; calls without one go anywhere. peak_ewma goes by
+	// how long answers take, and falls back to least_request where clients do not have it;
+	// client_side_weighted_round_robin goes by the load that endpoints report.
 	Policy BalancePolicy `policy:"policy"`
+
+	// SlowStart gives endpoints that have just come a growing part of their calls. For
+	// round_robin, least_request and client_side_weighted_round_robin. Stock gRPC clients
+	// have none.
+	SlowStart *SlowStart `policy:"slowStart"`
+
+	// SubsetSize has each client use but so many of the endpoints of a priority, or of a
+	// locality with localityWeights, chosen at random, 1 or more. Not with ring_hash,
+	// maglev or zoneAware. Envoy uses all.
+	SubsetSize *uint32 `policy:"subsetSize"`
 
 	// ChoiceCount is how many random endpoints least_request compares, 2 or
 	// more. Not given means 2.
 	ChoiceCount *uint32 `policy:"choiceCount"`
+
+	// SelectionMethod is how least_request compares endpoints of the same weight. Empty
+	// means n_choices.
+	SelectionMethod SelectionMethod `policy:"selectionMethod"`
+
+	// ActiveRequestBias is how much calls in flight count in least_request where weights
+	// differ: an endpoint's part is its weight / (calls + 1)^activeRequestBias. Not
+	// given means 1.
+	ActiveRequestBias *float64 `policy:"activeRequestBias"`
+
+	// ShuffleAddressList, when true, has each client of pick_first try the endpoints in a
+	// random order of its own, in which those of greater weight rather come first.
+	ShuffleAddressList bool `policy:"shuffleAddressList"`
 
 	// MinimumRingSize is how many points the ring of ring_hash has at least: the more,
 	// the more even the shares. 1 to 8388608. Not given means 1024.
@@ -28,6 +55,54 @@ type Balance struct {
 	// more: the keys of an endpoint that has more go to others for that long. Not given,
 	// there is no bound. Stock gRPC clients have none.
 	HashBalanceFactor *uint32 `policy:"hashBalanceFactor"`
+
+	// DecayTime is how fast peak_ewma forgets: by a factor of e in this time. Greater
+	// than zero. Not given means 10s.
+	DecayTime *time.Duration `policy:"decayTime"`
+
+	// AggregationInterval is how often peak_ewma takes in the answers that were no slower
+	// than it knew. At least 10ms. Not given means 100ms.
+	AggregationInterval *time.Duration `policy:"aggregationInterval"`
+
+	// DefaultRTT is what peak_ewma takes an endpoint to need that has not answered yet.
+	// Greater than zero. Not given means 10ms.
+	DefaultRTT *time.Duration `policy:"defaultRtt"`
+
+	// PenaltyValue is, in milliseconds, what such an endpoint costs in peak_ewma while it
+	// has calls. Not given means 1000000.
+	PenaltyValue *float64 `policy:"penaltyValue"`
+
+	// EnableOOBLoadReport, when true, has client_side_weighted_round_robin ask endpoints
+	// for reports on a stream of their own, where the connection can have one: gRPC. Else
+	// reports come with answers.
+	EnableOOBLoadReport bool `policy:"enableOobLoadReport"`
+
+	// OOBReportingPeriod is how often endpoints are asked to report then. Greater than
+	// zero. Not given means 10s.
+	OOBReportingPeriod *time.Duration `policy:"oobReportingPeriod"`
+
+	// BlackoutPeriod is how long an endpoint must have been reporting before
+	// client_side_weighted_round_robin goes by it. Not given means 10s.
+	BlackoutPeriod *time.Duration `policy:"blackoutPeriod"`
+
+	// WeightExpirationPeriod is how long client_side_weighted_round_robin goes by a report.
+	// Greater than zero. Not given means 3m.
+	WeightExpirationPeriod *time.Duration `policy:"weightExpirationPeriod"`
+
+	// WeightUpdatePeriod is how often client_side_weighted_round_robin calculates weights.
+	// At least 100ms. Not given means 1s.
+	WeightUpdatePeriod *time.Duration `policy:"weightUpdatePeriod"`
+
+	// ErrorUtilizationPenalty is how much of its utilization an endpoint is taken to have
+	// more, in client_side_weighted_round_robin, for the part of its calls that
+	// fail. Not given means 1.
+	ErrorUtilizationPenalty *float64 `policy:"errorUtilizationPenalty"`
+
+	// MetricNamesForComputingUtilization are what of a report is its utilization in
+	// client_side_weighted_round_robin, the greatest of them: cpu_utilization,
+	// mem_utilization, application_utilization, named_metrics.x, utilization.x or
+	// request_cost.x.
+	MetricNamesForComputingUtilization []string `policy:"metricNamesForComputingUtilization"`
 
 	// LocalityWeights share the load between localities: each is named
 	// region/zone/subZone, without the empty parts at its end, and gets its weight's part of
@@ -53,11 +128,42 @@ const (
 	PickFirst    BalancePolicy = "pick_first"
 	RingHash     BalancePolicy = "ring_hash"
 	Maglev       BalancePolicy = "maglev"
+	PeakEWMA     BalancePolicy = "peak_ewma"
+
+	ClientSideWeightedRoundRobin BalancePolicy = "client_side_weighted_round_robin"
 )
 
 func (BalancePolicy) values() []string {
-	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst), string(RingHash), string(Maglev)}
+	return []string{string(RoundRobin), string(LeastRequest), string(Random), string(PickFirst), string(RingHash), string(Maglev),
+		string(PeakEWMA), string(ClientSideWeightedRoundRobin)}
 }
+
+// SlowStart is how an endpoint that has just come gets its part of the calls
+// (envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig): after a time t it
+// has its weight times (t/slowStartWindow)^(1/aggression), and at least
+// minWeightPercent of it.
+type SlowStart struct {
+	// SlowStartWindow is how long it takes. Greater than zero.
+	SlowStartWindow time.Duration `policy:"slowStartWindow,required"`
+
+	// Aggression is above 1 for a part that grows fast at first, and below 1 for one that
+	// does at last. Greater than zero. Not given means 1: evenly.
+	Aggression *float64 `policy:"aggression"`
+
+	// MinWeightPercent is the least part of its weight, such as 5%. Not given means 10%.
+	MinWeightPercent *Fraction `policy:"minWeightPercent"`
+}
+
+// SelectionMethod is how endpoints are compared.
+type SelectionMethod string
+
+// The methods: some at random (choiceCount), or all.
+const (
+	NChoices SelectionMethod = "n_choices"
+	FullScan SelectionMethod = "full_scan"
+)
+
+func (SelectionMethod) values() []string { return []string{string(NChoices), string(FullScan)} }
 
 // Limits bound what one client has in flight to a service, at default priority
 // (envoy.config.cluster.v3.CircuitBreakers). What is above a limit fails at once.

@@ -11,7 +11,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	lbcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
-	pickfirstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/pick_first/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
@@ -85,12 +84,7 @@ func setBalance(cluster *clusterv3.Cluster, b *Balance) {
 	}
 	switch b.Policy {
 	case LeastRequest:
-		cluster.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
-		if b.ChoiceCount != nil {
-			cluster.LbConfig = &clusterv3.Cluster_LeastRequestLbConfig_{
-				LeastRequestLbConfig: &clusterv3.Cluster_LeastRequestLbConfig{ChoiceCount: wrapperspb.UInt32(*b.ChoiceCount)},
-			}
-		}
+		setLeastRequest(cluster, b)
 	case Random:
 		random := &randomv3.Random{}
 		if weighted {
@@ -104,13 +98,18 @@ func setBalance(cluster *clusterv3.Cluster, b *Balance) {
 		setRingHash(cluster, b)
 	case Maglev:
 		setMaglev(cluster, b)
-	case PickFirst:
-		cluster.LoadBalancingPolicy = policies(
-			policyOf("envoy.load_balancing_policies.pick_first", pack(&pickfirstv3.PickFirst{})),
-			roundRobin(),
-		)
+	case PickFirst, PeakEWMA, ClientSideWeightedRoundRobin:
+		setTyped(cluster, b)
 	default:
 		cluster.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
+		if b.SlowStart != nil {
+			cluster.LbConfig = &clusterv3.Cluster_RoundRobinLbConfig_{
+				RoundRobinLbConfig: &clusterv3.Cluster_RoundRobinLbConfig{SlowStartConfig: legacySlowStart(b.SlowStart)},
+			}
+		}
+	}
+	if b.SubsetSize != nil {
+		setSubset(cluster, b)
 	}
 	if b.ZoneAware != nil {
 		setZoneAware(cluster, b)
@@ -140,8 +139,8 @@ func localityWeighted() *lbcommonv3.LocalityLbConfig {
 }
 
 // byLocality picks a locality by weight and then an endpoint in it (gRFC A52).
-func byLocality(endpoint *lbPolicy) *lbPolicy {
-	return policyOf("envoy.load_balancing_policies.wrr_locality", pack(&wrrv3.WrrLocality{EndpointPickingPolicy: policies(endpoint)}))
+func byLocality(endpoint ...*lbPolicy) *lbPolicy {
+	return policyOf("envoy.load_balancing_policies.wrr_locality", pack(&wrrv3.WrrLocality{EndpointPickingPolicy: policies(endpoint...)}))
 }
 
 // protocolOptions fixes what Envoy and HTTP clients speak to the endpoints. gRPC

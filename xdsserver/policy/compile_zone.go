@@ -3,7 +3,6 @@ package policy
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	lbcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
-	leastrequestv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -15,7 +14,7 @@ import (
 // clients read over both.
 func setZoneAware(cluster *clusterv3.Cluster, b *Balance) {
 	z := b.ZoneAware
-	if z.ForceLocalZone == nil && b.Policy != Random {
+	if z.ForceLocalZone == nil && cluster.LoadBalancingPolicy == nil {
 		common(cluster).LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig_{
 			ZoneAwareLbConfig: &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig{
 				RoutingEnabled:     optionalPercent(z.RoutingEnabled),
@@ -39,14 +38,15 @@ func setZoneAware(cluster *clusterv3.Cluster, b *Balance) {
 	cluster.LbPolicy, cluster.LbConfig = 0, nil
 	switch b.Policy {
 	case LeastRequest:
-		cluster.LoadBalancingPolicy = policies(policyOf("envoy.load_balancing_policies.least_request",
-			pack(&leastrequestv3.LeastRequest{ChoiceCount: optionalUint32(b.ChoiceCount), LocalityLbConfig: locality})))
+		m := leastRequest(b)
+		m.LocalityLbConfig = locality
+		cluster.LoadBalancingPolicy = policies(policyOf("envoy.load_balancing_policies.least_request", pack(m)))
 	case Random:
 		cluster.LoadBalancingPolicy = policies(policyOf("envoy.load_balancing_policies.random",
 			pack(&randomv3.Random{LocalityLbConfig: locality})), byLocality(roundRobin()))
 	default:
 		cluster.LoadBalancingPolicy = policies(policyOf("envoy.load_balancing_policies.round_robin",
-			pack(&roundrobinv3.RoundRobin{LocalityLbConfig: locality})))
+			pack(&roundrobinv3.RoundRobin{SlowStartConfig: slowStart(b.SlowStart), LocalityLbConfig: locality})))
 	}
 }
 

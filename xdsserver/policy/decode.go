@@ -129,6 +129,8 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 		d.bool(n, p, v)
 	case reflect.Uint32, reflect.Int64:
 		d.integer(n, p, v)
+	case reflect.Float64:
+		d.number(n, p, v)
 	default:
 		panic("policy: the model has a field of type " + v.Type().String() + ", which nothing reads")
 	}

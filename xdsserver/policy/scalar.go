@@ -73,6 +73,21 @@ func (d *decoder) bool(n *yaml.Node, p path, v reflect.Value) {
 	v.SetBool(b)
 }
 
+// number reads a float64 that is not negative.
+func (d *decoder) number(n *yaml.Node, p path, v reflect.Value) {
+	const want = "a number of at least 0, such as 1.5"
+	var f float64
+	if tag := n.ShortTag(); tag != "!!int" && tag != "!!float" || n.Decode(&f) != nil {
+		d.wrongType(n, p, want)
+		return
+	}
+	if !(f >= 0) || math.IsInf(f, 0) {
+		d.errorf(n, p, "bad number %s: want %s", shorten(n.Value), want)
+		return
+	}
+	v.SetFloat(f)
+}
+
 // integer reads a uint32 or an int64.
 func (d *decoder) integer(n *yaml.Node, p path, v reflect.Value) {
 	want := "a whole number"

@@ -204,6 +204,8 @@ func (g *schemaGenerator) value(t reflect.Type) map[string]any {
 		s = map[string]any{"type": "integer", "minimum": 0, "maximum": math.MaxUint32}
 	case reflect.Int64:
 		s = map[string]any{"type": "integer"}
+	case reflect.Float64:
+		s = map[string]any{"type": "number", "minimum": 0}
 	default:
 		panic("no schema for " + t.String())
 	}

@@ -150,6 +150,7 @@ func (v *validator) balance(p path, s *Service) {
 			v.errorf(p.field("choiceCount"), "choiceCount is %d: at least 2 endpoints are to be compared", *b.ChoiceCount)
 		}
 	}
+	v.learningBalance(p, b)
 	v.hashBalance(p, b)
 	if b.ZoneAware != nil {
 		v.zoneAware(p.field("zoneAware"), s)
