@@ -83,7 +83,7 @@ func NewCluster(name string, o ClusterOptions) *Cluster {
 	if c.resolver == nil {
 		c.resolver = SystemDNS("")
 	}
-	c.snapshot = &snapshot{config: new(Config), err: ErrConnecting}
+	c.snapshot = &snapshot{config: new(Config), err: ErrConnecting, addresses: new(addressIndex)}
 	c.connection.Store(new(Connection))
 	return c
 }
@@ -234,7 +234,7 @@ func (c *Cluster) compile() *snapshot {
 		if !errors.Is(err, ErrConnecting) {
 			err = fmt.Errorf("cluster %q: %w", c.name, err)
 		}
-		return &snapshot{config: config, err: err}
+		return &snapshot{config: config, err: err, addresses: new(addressIndex)}
 	}
 	if c.failure != nil {
 		return without(c.failure)
@@ -294,6 +294,7 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	l.classes = classesOf(l.members)
 	l.localities, l.priorities = nil, nil
 	l.hashTables, l.subsets = new(hashTables), newSubsetParts(s.config.Subsets)
+	l.addresses = new(addressIndex)
 	l.add(locality{0, 1, s.localities[0].weight}, s.priorities[0].level)
 	return &l
 }

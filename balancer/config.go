@@ -53,6 +53,16 @@ type Config struct {
 	// and what is not does not.
 	ZoneAware *ZoneAware
 
+	// OverrideHealth are the endpoints that an Override may keep to. Zero means those of
+	// unknown health, healthy and degraded ones (common_lb_config.override_host_status),
+	// for gRPC without the last (gRFC A55).
+	OverrideHealth HealthSet
+
+	// OverrideHeaders are headers in which a call may name its endpoint, for whoever
+	// makes an Override of them: the first that is set counts, and those after it
+	// (envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost).
+	OverrideHeaders []HeaderKey
+
 	// LegacyPolicy says that the policy came from the cluster's lb_policy enum, not
 	// from load_balancing_policy. gRPC then weighs localities whatever
 	// LocalityWeighted says (gRFC A27), as Envoy does not.

@@ -211,6 +211,7 @@ func (r *round) used() []bool {
 	used := make([]bool, len(s.members))
 	if s.subsets != nil {
 		r.usedByParts(used)
+		r.usedByOverrides(used)
 		return used
 	}
 	for i := range r.groups {
@@ -227,6 +228,7 @@ func (r *round) used() []bool {
 			}
 		}
 	}
+	r.usedByOverrides(used)
 	return used
 }
 

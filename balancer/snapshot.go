@@ -22,6 +22,7 @@ type snapshot struct {
 	overprovisioning uint64 // percent
 	drops            *dropper
 	hashTables       *hashTables
+	addresses        *addressIndex
 	subsets          *subsetParts // nil if the endpoints are not divided
 
 	// logical stands in for this snapshot where a LOGICAL_DNS cluster is one
@@ -57,7 +58,7 @@ type priority struct {
 // of range. The caller holds c.mu.
 func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, duplicates, outOfRange int) {
 	c.generation++
-	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops), hashTables: new(hashTables), subsets: newSubsetParts(config.Subsets)}
+	s = &snapshot{config: config, overprovisioning: 140, drops: newDropper(c.name, a.Drops), hashTables: new(hashTables), addresses: new(addressIndex), subsets: newSubsetParts(config.Subsets)}
 	if a.Overprovisioning > 0 {
 		s.overprovisioning = uint64(a.Overprovisioning)
 	}

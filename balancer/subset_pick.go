@@ -195,7 +195,7 @@ func (v *View) pickSubset(p *picker, info PickInfo) (*Link, error) {
 	}
 	if dropped := p.drops.drop(); dropped != nil {
 		if l != nil {
-			l.Done(Outcome{})
+			l.Done(Outcome{Err: ErrUnsent})
 		}
 		return nil, dropped
 	}

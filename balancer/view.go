@@ -82,6 +82,9 @@ type PickInfo struct {
 	Hash    uint64
 	HasHash bool
 
+	// Override names an endpoint to go to.
+	Override Override
+
 	// Subset is what the call asks of the labels of its endpoint, where the cluster
 	// divides its endpoints by them.
 	Subset *Criteria
@@ -95,7 +98,7 @@ func newView(c *Cluster, k Connector, o ViewOptions) *View {
 		byEndpoint: map[*Endpoint]*Link{},
 		seed:       rand.Uint64(),
 	}
-	v.picker.Store(&picker{snapshot: new(snapshot), state: Connecting, err: ErrConnecting})
+	v.picker.Store(&picker{snapshot: &snapshot{addresses: new(addressIndex)}, state: Connecting, err: ErrConnecting})
 	return v
 }
 
@@ -111,6 +114,11 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // of the endpoint are in use: then it waits for one within info.Context.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
+	if info.Override.Addresses != "" {
+		if l, done, err := v.pickOverride(p, info); done {
+			return l, err
+		}
+	}
 	if p.parts != nil {
 		return v.pickSubset(p, info)
 	}

@@ -42,6 +42,12 @@ type Host struct {
 	Address string
 	// Strict fails a call that cannot go there.
 	Strict bool
+	// Missing is the HTTP status of the answer to a strict call whose endpoint is not in
+	// the cluster. Zero leaves it to the protocol how such a call fails.
+	Missing int
+	// Cluster is the name of the cluster to go to, if the call's route has it among its
+	// weighted clusters (gRFC A60). Empty leaves it to the route.
+	Cluster string
 }
 
 // Response is what comes back for a request.
@@ -57,4 +63,6 @@ type Response struct {
 	// Endpoint is the "ip:port" of the endpoint that answered; empty for an answer
 	// that policy or a filter gave.
 	Endpoint string
+	// Cluster is the name of the cluster that it is of; empty without one.
+	Cluster string
 }

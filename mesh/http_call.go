@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resolver"
 )
@@ -36,6 +37,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	resp, err := x.send(t, req)
+	if filter.ReplyOf(err) != nil {
+		return x.refused(req, err)
+	}
 	if err != nil {
 		x.end(call.Unanswered(req.Context(), err))
 		return nil, err

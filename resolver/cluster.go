@@ -172,7 +172,7 @@ func (p *path) dns(m *clusterv3.Cluster, c *balancer.Config) error {
 const defaultPanicThreshold = 50
 
 var commonLBFields = fieldNames("healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config",
-	"ignore_new_hosts_until_first_hc", "zone_aware_lb_config")
+	"ignore_new_hosts_until_first_hc", "zone_aware_lb_config", "override_host_status")
 
 // commonLB reads common_lb_config, after the policy.
 func (p *path) commonLB(m *clusterv3.Cluster, c *balancer.Config) error {
@@ -188,6 +188,9 @@ func (p *path) commonLB(m *clusterv3.Cluster, c *balancer.Config) error {
 			return q.to("healthy_panic_threshold").errorf("%v is not a percentage", v)
 		}
 		c.PanicThreshold = t.GetValue()
+	}
+	if err := q.to("override_host_status").overrideHealth(common.GetOverrideHostStatus(), c); err != nil {
+		return err
 	}
 	if c.LegacyPolicy {
 		if err := q.legacyZoneAware(common.GetZoneAwareLbConfig(), c); err != nil {

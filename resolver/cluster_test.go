@@ -54,6 +54,13 @@ func TestClusterConfig(t *testing.T) {
 			PanicThreshold: 50, ZoneAware: &balancer.ZoneAware{Routing: 100, MinClusterSize: 2, ForceLocalSize: 1, ByWeight: true}},
 		typed(`random.v3.Random", "localityLbConfig": {"zoneAwareLbConfig": {"forceLocalZone": {"minSize": 3}}}`): {
 			PanicThreshold: 50, ZoneAware: &balancer.ZoneAware{Routing: 100, MinClusterSize: 6, ForceLocalSize: 3}, Policy: balancer.Policy{Kind: balancer.Random}},
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"overrideHostStatus": {"statuses": ["HEALTHY", "DRAINING"]}}}`: {
+			PanicThreshold: 50, LegacyPolicy: true, OverrideHealth: balancer.Healths(balancer.Healthy, balancer.Draining)},
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"overrideHostStatus": {}}}`: {
+			PanicThreshold: 50, LegacyPolicy: true, OverrideHealth: balancer.NoHealth},
+		typed(`override_host.v3.OverrideHost", "overrideHostSources": [{"header": "X-Host"}, {"metadata": {"key": "k"}}], "fallbackPolicy": {"policies": [{"typedExtensionConfig": {"name": "x",
+			"typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}}}]}`): {
+			PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Random}, OverrideHeaders: []balancer.HeaderKey{{Lower: "x-host", Canonical: "X-Host"}}},
 		typed(`random.v3.Random"`):                                             {PanicThreshold: 50, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`random.v3.Random", ` + locality):                                {PanicThreshold: 50, LocalityWeighted: true, Policy: balancer.Policy{Kind: balancer.Random}},
 		typed(`round_robin.v3.RoundRobin", ` + locality):                       {PanicThreshold: 50, LocalityWeighted: true},
@@ -156,6 +163,11 @@ func TestRefusedClusters(t *testing.T) {
 			"common_lb_config.zone_aware_lb_config.routing_enabled:", "101 is not a percentage"},
 		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random", "localityLbConfig": {"zoneAwareLbConfig": {"localityBasis": 9}}}}}`): {
 			"locality_lb_config.zone_aware_lb_config.locality_basis:", "9"},
+		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost"}}}`): {
+			"override_host_sources:", "must not be empty"},
+		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost", "overrideHostSources": [{}]}}}`): {
+			"override_host_sources[0]:", "header or metadata"},
+		`{"name": "c", ` + eds + `, "commonLbConfig": {"overrideHostStatus": {"statuses": [77]}}}`:   {"common_lb_config.override_host_status.statuses[0]:", "77"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 65536}}`:   {"maglev_lb_config.table_size:", "65536 is not a prime"},
 		`{"name": "c", ` + eds + `, "lbPolicy": "MAGLEV", "maglevLbConfig": {"tableSize": 5000023}}`: {"maglev_lb_config.table_size:", "at most 5000011"},
 		typed(`{"typedExtensionConfig": {"name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash", "hashFunction": "MURMUR_HASH_2"}}}`): {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -185,23 +186,39 @@ func (p *path) hashCookie(m *routev3.RouteAction_HashPolicy_Cookie, to *hashRule
 		return err
 	}
 	to.generate = ttl.set
-	var b strings.Builder // as Envoy's makeSetCookieValue
-	if seconds := int64(math.Floor(ttl.d.Seconds())); seconds > 0 {
+	attributes := make([]cookieAttribute, len(m.GetAttributes()))
+	for i, a := range m.GetAttributes() {
+		attributes[i] = a
+	}
+	to.attributes, err = p.cookieAttributes(ttl.d, m.GetPath(), attributes)
+	return err
+}
+
+// cookieAttribute is an attribute of a cookie in policy.
+type cookieAttribute interface {
+	GetName() string
+	GetValue() string
+}
+
+// cookieAttributes is the part of a Set-Cookie header that follows the value, as Envoy's
+// makeSetCookieValue writes it.
+func (p *path) cookieAttributes(ttl time.Duration, path string, attributes []cookieAttribute) (string, error) {
+	var b strings.Builder
+	if seconds := int64(math.Floor(ttl.Seconds())); seconds > 0 {
 		b.WriteString("; Max-Age=" + strconv.FormatInt(seconds, 10))
 	}
-	if m.GetPath() != "" {
-		b.WriteString("; Path=" + m.GetPath())
+	if path != "" {
+		b.WriteString("; Path=" + path)
 	}
-	for _, a := range m.GetAttributes() {
+	for _, a := range attributes {
 		b.WriteString("; " + a.GetName())
 		if a.GetValue() != "" {
 			b.WriteString("=" + a.GetValue())
 		}
 	}
 	b.WriteString("; HttpOnly")
-	to.attributes = b.String()
-	if !httpguts.ValidHeaderFieldValue(to.attributes) {
-		return p.errorf("path or attributes have characters that a header cannot have")
+	if !httpguts.ValidHeaderFieldValue(b.String()) {
+		return "", p.errorf("path or attributes have characters that a header cannot have")
 	}
-	return nil
+	return b.String(), nil
 }

@@ -8,6 +8,7 @@ import (
 	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastrequestv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
+	overridehostv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/override_host/v3"
 	pickfirstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/pick_first/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	randomsubsettingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random_subsetting/v3"
@@ -186,6 +187,12 @@ func (p *path) knownPolicy(config *anypb.Any, c *balancer.Config, depth int) (kn
 		}
 		c.LocalityWeighted = true
 		c.Policy.RandomSubset.PerLocality = c.Policy.RandomSubset.Size > 0 // subsets of each locality's endpoints
+	case lbPolicies + "override_host.v3.OverrideHost":
+		var m overridehostv3.OverrideHost
+		if err := p.policyConfig(config, &m, overrideHostFields); err != nil {
+			return false, err
+		}
+		return true, p.overrideHost(&m, c, depth)
 	case lbPolicies + "subset.v3.Subset":
 		var m subsetv3.Subset
 		if err := p.policyConfig(config, &m, subsetFields, typedSubsetFields); err != nil {

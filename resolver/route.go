@@ -128,6 +128,17 @@ func (r *Route) Pick() (Destination, error) {
 	return r.destinations[i], nil
 }
 
+// To returns where the route sends a call to a cluster of this name, if it sends calls
+// there.
+func (r *Route) To(cluster string) (to Destination, ok bool) {
+	for _, d := range r.destinations {
+		if d.Cluster != nil && d.Cluster.Name() == cluster {
+			return d, true
+		}
+	}
+	return to, false
+}
+
 // String names the route for people.
 func (r *Route) String() string {
 	if r.Name == "" {

@@ -92,6 +92,7 @@ func (c *Call) find(ctx context.Context) error {
 	if c.Cluster == nil {
 		return c.demand(ctx, table, &to)
 	}
+	c.prefer()
 	return nil
 }
 
@@ -119,7 +120,7 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		c.computeHash(v)
 		info.Hash, info.HasHash = c.hash, c.hasHash
 	}
-	info.Subset = c.subset
+	info.Subset, info.Override = c.subset, c.override(v)
 	link, err := v.Pick(info)
 	if err != nil {
 		return nil, err
@@ -149,6 +150,9 @@ func (c *Call) Done(o balancer.Outcome) {
 
 // Refused explains why no endpoint was picked.
 func (c *Call) Refused(err error) error {
+	if reply := c.overridden(err); reply != nil {
+		return reply
+	}
 	kind, code := ErrUnavailable, codes.Unavailable
 	switch {
 	case isStatus(err): // from Route, under way to a pick

@@ -52,6 +52,7 @@ func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string)
 	p.changed = r.Path != c.Request.Path || r.RawQuery != c.Request.RawQuery || r.Authority != c.Request.Authority
 	c.Request.Path, c.Request.RawQuery, c.Request.Authority = r.Path, r.RawQuery, r.Authority
 	c.Request.Headers = &r.Header
+	c.prefer()
 	return c.answered()
 }
 
@@ -82,7 +83,7 @@ func (c *Call) Response(ctx context.Context, header filter.Header, status int) (
 	}
 	p.response = filter.Response{Request: &p.request, Header: header, Status: status}
 	if link := c.link; link != nil {
-		p.response.Endpoint = link.Endpoint().Address()
+		p.response.Endpoint, p.response.Cluster = link.Endpoint().Address(), c.Cluster.Name()
 	}
 	if p.header != nil {
 		if err := p.header.Response(ctx, &p.response); err != nil {
