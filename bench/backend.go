@@ -28,17 +28,34 @@ const (
 // payload is what calls carry each way.
 var payload = make([]byte, 100)
 
-func newGRPCBackend(name string) *grpc.Server {
+const (
+	limitedStreams = 100
+	limitedDelay   = 50 * time.Millisecond
+)
+
+// newLimitedBackend takes so many streams on a connection, and as long for a call.
+func newLimitedBackend() *grpc.Server {
+	return newGRPCBackend("limited", grpc.MaxConcurrentStreams(limitedStreams), grpc.UnaryInterceptor(
+		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			time.Sleep(limitedDelay)
+			return next(ctx, req)
+		}))
+}
+
+func newGRPCBackend(name string, opts ...grpc.ServerOption) *grpc.Server {
 	method := func(answer func(*wrapperspb.BytesValue) *wrapperspb.BytesValue) grpc.MethodHandler {
-		return func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		return func(_ any, ctx context.Context, decode func(any) error, around grpc.UnaryServerInterceptor) (any, error) {
 			in := new(wrapperspb.BytesValue)
 			if err := decode(in); err != nil {
 				return nil, err
 			}
-			return answer(in), nil
+			if around == nil {
+				return answer(in), nil
+			}
+			return around(ctx, in, nil, func(context.Context, any) (any, error) { return answer(in), nil })
 		}
 	}
-	s := grpc.NewServer()
+	s := grpc.NewServer(opts...)
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "bench.Echo",
 		HandlerType: (*any)(nil),

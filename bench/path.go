@@ -38,6 +38,7 @@ type protocol struct {
 
 var protocols = []protocol{
 	{"gRPC", unaryPaths},
+	{"gRPC, a server of 100 streams a connection and 50 ms a call", limitedPaths},
 	{"gRPC stream, per message", streamPaths},
 	{"HTTP/1.1", http1Paths},
 	{"h2c", h2cPaths},

@@ -23,6 +23,12 @@ var (
 		grpcPath("Weft, 100 routes", newUnary, dialWeft(100)),
 		grpcPath("Weft, 1,000 routes", newUnary, dialWeft(1000)),
 	}
+	limitedPaths = []path{
+		grpcPath("bare grpc-go", newUnary, dialLimited),
+		control(grpcPath("", newUnary, dialLimited)),
+		grpcPath("Weft, one connection", newUnary, dialTarget(limitedTarget)),
+		grpcPath("Weft, connections: {maxConnections: 10}", newUnary, dialTarget(limitedTarget+"-further")),
+	}
 	streamPaths = []path{
 		grpcPath("bare grpc-go, round_robin over 3", newStream, dialBare),
 		control(grpcPath("", newStream, dialBare)),
@@ -82,6 +88,12 @@ func dialXDSTarget(s *servers, name string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("xds:///"+name, grpc.WithResolvers(r), grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
-func dialWeft(routes int) dialer {
-	return func(_ *servers, m *mesh.Mesh) (*grpc.ClientConn, error) { return m.Dial(target("grpc", routes)) }
+func dialWeft(routes int) dialer { return dialTarget(target("grpc", routes)) }
+
+func dialTarget(name string) dialer {
+	return func(_ *servers, m *mesh.Mesh) (*grpc.ClientConn, error) { return m.Dial(name) }
+}
+
+func dialLimited(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+s.Limited, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }

@@ -31,6 +31,11 @@ func policyText(a addresses) string {
 	service("grpc", "grpc", a.GRPC)
 	service("http", "http", a.HTTP)
 	service("h2c", "http2", a.HTTP)
+	for name, connections := range map[string]string{
+		limitedTarget: "", limitedTarget + "-further": fmt.Sprintf(", connections: {maxConnections: 10, maxConcurrentStreams: %d}", limitedStreams),
+	} {
+		fmt.Fprintf(&b, "  %s: {protocol: grpc, endpoints: [%q]%s}\n", name, a.Limited, connections)
+	}
 	b.WriteString("  nowhere: {protocol: grpc, endpoints: []}\n")
 	for i := range furtherTargets {
 		service(furtherTarget("grpc", i), "grpc", a.GRPC)
@@ -48,6 +53,10 @@ func policyText(a addresses) string {
 	}
 	return b.String()
 }
+
+// limitedTarget is the backend that limits streams, and with "-further" behind it the
+// same with as many connections as it takes.
+const limitedTarget = "limited"
 
 // otherMatch is the i-th route before the one that takes the calls: of four, two match
 // another method, one another service, and one the method that is called, for

@@ -28,6 +28,7 @@ type servers struct {
 // addresses is what the process says of itself, as a line of JSON.
 type addresses struct {
 	GRPC, HTTP []string // backends; HTTP's speak HTTP/1.1 and h2c
+	Limited    string   // a gRPC backend that limits streams and is slow
 	XDS        string
 	Status     string // of adsStreams
 }
@@ -98,7 +99,7 @@ func runServers(in io.Reader, out io.Writer) error {
 		go func() { ended <- run(l) }()
 		return l.Addr().String(), nil
 	}
-	var errs [8]error
+	var errs [2*backends + 3]error
 	for i := range backends {
 		var name string
 		name, errs[i] = serve(func(l net.Listener) error { return newGRPCBackend(l.Addr().String()).Serve(l) })
@@ -106,6 +107,7 @@ func runServers(in io.Reader, out io.Writer) error {
 		name, errs[backends+i] = serve(func(l net.Listener) error { return newHTTPBackend(l.Addr().String()).Serve(l) })
 		a.HTTP = append(a.HTTP, name)
 	}
+	a.Limited, errs[2*backends+2] = serve(newLimitedBackend().Serve)
 	xds := xdsserver.New(xdsserver.Options{Logger: slog.New(slog.DiscardHandler)})
 	a.XDS, errs[2*backends] = serve(xds.Serve)
 	a.Status, errs[2*backends+1] = serve(func(l net.Listener) error {
