@@ -30,6 +30,7 @@ type Cluster struct {
 	config     *Config
 	form       *connectionForm // of the config's connections; another only if it differs
 	assigned   *Assignment     // from EDS; nil before the first and after a failure
+	composed   []*Cluster      // of an aggregate; nil before the first and after a failure
 	failure    error           // from Fail
 	lookups    lookups
 	index      map[string]*Endpoint // by address, so that endpoints outlive updates
@@ -103,6 +104,14 @@ func (c *Cluster) Config() *Config {
 // look at.
 func (c *Cluster) Endpoints() []*Endpoint {
 	c.mu.Lock()
+	if clusters := c.snapshot.clusters; clusters != nil {
+		c.mu.Unlock()
+		var list []*Endpoint
+		for _, part := range clusters {
+			list = append(list, part.Endpoints()...)
+		}
+		return list
+	}
 	defer c.mu.Unlock()
 	list := make([]*Endpoint, len(c.snapshot.members))
 	for i, m := range c.snapshot.members {
@@ -162,7 +171,7 @@ func (c *Cluster) Fail(err error) {
 		return
 	}
 	c.failure = err
-	c.assigned = nil
+	c.assigned, c.composed = nil, nil
 	c.lookups.stop()
 	c.publish()
 }
@@ -245,6 +254,8 @@ func (c *Cluster) compile() *snapshot {
 
 	assignment := c.assigned
 	switch config.Discovery {
+	case DiscoverAggregate:
+		return c.aggregate(config)
 	case DiscoverStatic:
 		assignment = config.Static
 		if assignment == nil {

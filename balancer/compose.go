@@ -11,7 +11,7 @@ import (
 func (r *round) newPicker() *picker {
 	s := r.built
 	r.shared = true
-	p := &picker{snapshot: s, links: r.links, groups: r.groups, drops: s.drops, state: TransientFailure, err: s.err}
+	p := &picker{snapshot: s, links: r.links, groups: r.groups, drops: s.drops, healthy: r.healthy, degraded: r.degraded, state: TransientFailure, err: s.err}
 	if s.err != nil {
 		if errors.Is(s.err, ErrConnecting) {
 			p.state = Connecting

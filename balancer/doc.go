@@ -33,6 +33,10 @@
 // latency and load: [Link.Answered] and [Link.ReportLoad], which a protocol's adapter
 // uses where [Link.WantsLatency] and [Link.WantsLoad] say so, and else spares.
 //
+// A cluster may be made of others ([Cluster.Compose]). Its view has a view of each that
+// is needed, divides the calls among them by what they have available, and has theirs
+// pick.
+//
 // The picker is an immutable tree behind an atomic pointer: a pick takes no lock and
 // allocates nothing. Every update makes a new one; a burst of updates makes one.
 package balancer

@@ -117,6 +117,9 @@ func connectFailed(links []*Link, now time.Time) {
 // It may be false while there is nothing to pick.
 func (v *View) Hashes() bool {
 	p := v.picker.Load()
+	if p.aggregate != nil {
+		return p.aggregate.hashes()
+	}
 	return p.hash != nil || p.parts != nil && p.snapshot.config.Policy.Kind.hashes()
 }
 

@@ -55,6 +55,17 @@ func spread(tallies []tally, overprovisioning uint64, panicThreshold float64) []
 	return loads
 }
 
+// availability is what all priorities together have available, in percent, at most 100.
+func availability(tallies []tally, overprovisioning uint64) (healthy, degraded uint64) {
+	for _, t := range tallies {
+		if t.total > 0 {
+			healthy += min(100, overprovisioning*uint64(t.availableHealthy)/uint64(t.total))
+			degraded += min(100, overprovisioning*uint64(t.availableDegraded)/uint64(t.total))
+		}
+	}
+	return min(100, healthy), min(100, degraded)
+}
+
 // share hands out 100 percent in order, in proportion to availability. What rounding
 // leaves goes to the first that takes any.
 func share(loads []load, healthy, degraded []uint64, total uint64) {

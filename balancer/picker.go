@@ -23,6 +23,11 @@ type picker struct {
 	state State
 	err   error // why there is nothing to pick
 
+	// What the cluster has available, in percent, for aggregates that it is part of.
+	healthy, degraded uint64
+	// aggregate takes the place of all this where the cluster is made of others.
+	aggregate *aggregatePicker
+
 	// anything allows links in TransientFailure once no other is left.
 	anything bool
 }

@@ -100,6 +100,14 @@ func (v *View) rebuild(s *snapshot) {
 	if v.options.OnDemand && s.logical != nil {
 		s = s.logical
 	}
+	if s.clusters != nil {
+		v.rebuildAggregate(r, s)
+		return
+	}
+	if v.aggregated != nil { // the cluster is another kind of cluster now
+		v.adoptParts(nil)
+		defer v.closeRetired()
+	}
 	s = v.randomSubset(s)
 	if s != v.built {
 		r.adopt(s)
@@ -136,4 +144,6 @@ func (v *View) closeLinks() {
 	for _, l := range v.byEndpoint {
 		l.close()
 	}
+	v.adoptParts(nil)
+	v.closeRetired()
 }

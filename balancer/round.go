@@ -30,11 +30,13 @@ type round struct {
 	parts []*roundPart // that calls ask for; nil where there are no subsets
 
 	localities []tally // of built.localities
-	groups     []group
-	weights    []uint32
-	exact      []float64
-	shares     []uint32 // of built's members, where they stand in for their weights
-	gone       []*Link  // to close when the new picker is in place
+	// What all priorities have available, in percent.
+	healthy, degraded uint64
+	groups            []group
+	weights           []uint32
+	exact             []float64
+	shares            []uint32 // of built's members, where they stand in for their weights
+	gone              []*Link  // to close when the new picker is in place
 }
 
 // adopt takes over a new snapshot, with the links to endpoints that are still there.
@@ -90,6 +92,7 @@ func (r *round) survey() {
 			priorities[i].asOne()
 		}
 	}
+	r.healthy, r.degraded = availability(priorities, s.overprovisioning)
 	loads := spread(priorities, s.overprovisioning, s.config.PanicThreshold)
 	r.group(priorities, loads)
 }

@@ -25,6 +25,9 @@ type snapshot struct {
 	addresses        *addressIndex
 	subsets          *subsetParts // nil if the endpoints are not divided
 
+	// clusters are what an aggregate is made of; nil for other clusters.
+	clusters []*Cluster
+
 	// logical stands in for this snapshot where a LOGICAL_DNS cluster is one
 	// endpoint. Nil for other clusters.
 	logical *snapshot

@@ -39,6 +39,8 @@ type View struct {
 	byEndpoint map[*Endpoint]*Link
 	generation uint64 // counts the snapshots built
 	outOfBand  bool   // links were told to have loads reported
+	aggregated []aggregatePart
+	retired    []*View // of aggregated, to close when the new picker is in place
 	// The view's part of a snapshot, see random_subset.go.
 	subsetOf, subset *snapshot
 	seed             uint64 // random
@@ -114,6 +116,9 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // of the endpoint are in use: then it waits for one within info.Context.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
+	if p.aggregate != nil {
+		return p.aggregate.pick(info)
+	}
 	if info.Override.Addresses != "" {
 		if l, done, err := v.pickOverride(p, info); done {
 			return l, err

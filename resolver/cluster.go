@@ -36,7 +36,7 @@ func decodeCluster(c TypesConfig, raw []byte) (string, any, error) {
 	return m.GetName(), v, nil
 }
 
-var clusterFields = fieldNames("name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "lb_policy",
+var clusterFields = fieldNames("name", "alt_stat_name", "type", "cluster_type", "eds_cluster_config", "connect_timeout", "lb_policy",
 	"load_assignment", "least_request_lb_config", "common_lb_config", "load_balancing_policy", "metadata",
 	"ring_hash_lb_config", "maglev_lb_config", "round_robin_lb_config", "original_dst_lb_config",
 	"dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_lookup_family",
@@ -77,7 +77,7 @@ func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 // unsupportedCluster returns what of the cluster makes its calls fail, if anything.
 func (p *path) unsupportedCluster(m *clusterv3.Cluster) (field *path, what string) {
 	switch {
-	case m.GetClusterType() != nil:
+	case m.GetClusterType() != nil && !isAggregate(m):
 		return p.to("cluster_type"), m.GetClusterType().GetName()
 	case m.GetType() == clusterv3.Cluster_EDS && !fromADS(m.GetEdsClusterConfig().GetEdsConfig()):
 		return p.to("eds_cluster_config").to("eds_config"), "a source other than ads or self"
@@ -92,6 +92,9 @@ func fromADS(c *corev3.ConfigSource) bool { return c.GetAds() != nil || c.GetSel
 
 // discovery reads where the endpoints come from.
 func (p *path) discovery(m *clusterv3.Cluster, c *balancer.Config) error {
+	if isAggregate(m) {
+		return p.aggregate(m, c)
+	}
 	switch m.GetType() {
 	case clusterv3.Cluster_EDS:
 		c.Discovery, c.EDSName = balancer.DiscoverEDS, m.GetEdsClusterConfig().GetServiceName()

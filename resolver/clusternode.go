@@ -19,10 +19,14 @@ type clusterNode struct {
 	// The targets whose newest table, or next one, refers to the cluster. Without
 	// any, the node lingers.
 	users, pending map[*Target]bool
-	// Those who keep the node beside tables: calls that named it.
+	// Those who keep the node beside tables: calls that named it, and aggregates.
 	demands   map[*demand]bool
+	parents   map[*clusterNode]bool // aggregates that it is a part of
 	lingering *time.Timer
 	local     bool // the process's own; it never lingers
+
+	below   []*clusterNode // what an aggregate is made of
+	telling bool           // changedBelow is under way
 
 	cds, eds   *subscription
 	edsName    string
@@ -52,6 +56,7 @@ func (r *Resolver) nodes(names []string) []*clusterNode {
 				users:    make(map[*Target]bool),
 				pending:  make(map[*Target]bool),
 				demands:  make(map[*demand]bool),
+				parents:  make(map[*clusterNode]bool),
 			}
 			r.clusters[name] = n
 		}
@@ -78,6 +83,7 @@ func (n *clusterNode) unwatch() {
 	n.cds, n.configured, n.clusterGone, n.missing = nil, false, nil, false
 	delete(n.resolver.gone, n)
 	n.unwatchEndpoints()
+	n.setBelow(nil)
 }
 
 func (n *clusterNode) unwatchEndpoints() {
@@ -89,7 +95,7 @@ func (n *clusterNode) unwatchEndpoints() {
 // cluster is closed after a while: calls that were routed by the table before may
 // still be on their way to it.
 func (n *clusterNode) unused() {
-	if len(n.users)+len(n.pending)+len(n.demands) > 0 || n.lingering != nil || n.local {
+	if n.lingering != nil || n.inUse(nil) {
 		return
 	}
 	n.unwatch()
@@ -167,6 +173,7 @@ func (n *clusterNode) configure(c *cluster) {
 	}
 	n.current = c
 	n.cluster.Configure(c.config) // the endpoints that there are stay until others come
+	n.setBelow(c.config.Clusters)
 	name := c.edsName()
 	if name == n.edsName {
 		return
@@ -193,6 +200,7 @@ func (c *cluster) edsName() string {
 // fail makes the cluster's calls fail, until its resource changes.
 func (n *clusterNode) fail(err error) {
 	n.unwatchEndpoints()
+	n.setBelow(nil)
 	n.current = nil
 	n.cluster.Fail(err)
 }
@@ -209,7 +217,7 @@ func (n *clusterNode) settleDeletion() {
 	if err == nil {
 		return
 	}
-	if errors.Is(err, xds.ErrNotFound) && n.current != nil && len(n.users) == 0 && n.isSettled() {
+	if errors.Is(err, xds.ErrNotFound) && n.current != nil && len(n.users)+len(n.parents) == 0 && n.isSettled() {
 		// It came back into a table that is not published, and is gone again. Calls
 		// that an older table routed still go to what it was.
 		n.missing = true
@@ -261,10 +269,11 @@ func (n *clusterNode) changed() {
 	for d := range n.demands {
 		d.look()
 	}
+	n.changedBelow()
 	if n.ready() {
 		return
 	}
-	if !n.configured || n.eds != nil && !n.assigned || n.settles || len(n.pending)+len(n.demands) == 0 {
+	if !n.configured || n.eds != nil && !n.assigned || n.settles || len(n.below) > 0 || len(n.pending)+len(n.demands)+len(n.parents) == 0 {
 		return
 	}
 	// Name servers are being asked, or endpoints checked.
@@ -287,6 +296,8 @@ func (n *clusterNode) awaited() string {
 		s = fmt.Sprintf("cluster %q", n.name)
 	case n.eds != nil && n.assigned:
 		s = fmt.Sprintf("health checks of cluster %q", n.name)
+	case len(n.below) > 0:
+		s = fmt.Sprintf("the clusters of aggregate %q", n.name)
 	case n.eds != nil:
 		s = fmt.Sprintf("endpoints %q of cluster %q", n.edsName, n.name)
 	default:

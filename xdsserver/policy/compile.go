@@ -28,7 +28,7 @@ func (p *Policy) Compile() (*Resources, error) {
 		service := p.Services[name]
 		for _, subset := range append([]string{""}, sortedKeys(service.Subsets)...) {
 			c.add(c.cluster(name, subset, service))
-			if service.Discover == nil {
+			if service.hasAssignment() {
 				c.add(c.assignment(name, subset, service))
 			}
 		}

@@ -18,6 +18,9 @@ import (
 )
 
 func (c *compiler) cluster(name, subset string, s *Service) *clusterv3.Cluster {
+	if s.Failover != nil {
+		return c.aggregate(name, s)
+	}
 	options := protocolOptions(s.Protocol)
 	cluster := &clusterv3.Cluster{
 		Name:             clusterName(name, subset),

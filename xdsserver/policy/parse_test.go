@@ -157,6 +157,14 @@ func TestParseErrors(t *testing.T) {
 			`2:1: unknown field "route" (did you mean "routes"?)`,
 		}},
 		{"nothing near", service + "zzz: 1\n", []string{`2:1: unknown field "zzz"`}},
+		{"failover", "services:\n  a: {endpoints: []}\n  b: {failover: [a, c, a, d], balance: {policy: random}}\n  c: {failover: [b]}\n  e: {failover: []}\n", []string{
+			`3:21: "c" leads back to "b"`,
+			`3:24: "a" stands in the failover twice`,
+			`3:27: "d" is not defined: it is neither a subset of "b" nor a service`,
+			`3:31: "balance" cannot stand beside "failover": it is for the services that this one is made of`,
+			`4:18: "b" leads back to "c"`,
+			`5:7: the failover is empty: name a service or a subset`,
+		}},
 		{"unknown hosts", "unknownHosts: alow\n", []string{`1:15: "alow" is not one of deny, passthrough`}},
 		{"unknown hosts twice", "unknownHosts: deny\n---\nunknownHosts: passthrough\n", []string{
 			`3:1: field "unknownHosts" is given twice, first at p.yaml:1:1`,

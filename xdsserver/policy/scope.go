@@ -115,7 +115,7 @@ func (s *scope) generated() iter.Seq2[path, resourceID] {
 				if !yield(from, resourceID{ClusterType, cluster}) {
 					return
 				}
-				if service.Discover == nil && !yield(from, resourceID{EndpointType, cluster}) {
+				if service.hasAssignment() && !yield(from, resourceID{EndpointType, cluster}) {
 					return
 				}
 			}

@@ -15,6 +15,12 @@ type Service struct {
 	// Discover finds the endpoints elsewhere. Not together with endpoints.
 	Discover *Discover `policy:"discover"`
 
+	// Failover makes the service of others, in place of endpoints or discover: the first
+	// is preferred, and the next take over as far as those before lack endpoints that
+	// work. Each keeps its own way to balance, and its protocol. The names are those of
+	// services (orders), subsets (orders/v1), and raw Cluster resources.
+	Failover []string `policy:"failover"`
+
 	// Subsets are named parts of the service. A subset holds the endpoints whose
 	// labels contain all of the subset's labels. Routes name it like a
 	// service, as v2 in the service's own routes and as orders/v2 elsewhere.

@@ -16,6 +16,10 @@ import (
 func (v *validator) service(p path, name string, s *Service) {
 	v.name(p, "service", name)
 	v.enum(p.field("protocol"), string(s.Protocol), s.Protocol)
+	if s.Failover != nil {
+		v.failover(p, name, s)
+		return
+	}
 	switch {
 	case s.Endpoints == nil && s.Discover == nil:
 		v.missingf(p, "service %q has neither endpoints nor discover", name)
