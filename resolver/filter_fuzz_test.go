@@ -1,0 +1,109 @@
+package resolver_test
+
+import (
+	"context"
+	"testing"
+
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+var filterConfigs = []string{
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", "mutations": {
+		"requestMutations": [{"remove": "x"}, {"append": {"header": {"key": "x", "value": "%REQ(x)%"}}}, {"removeOnMatch": {"keyMatcher": {"prefix": "x"}}}],
+		"queryParameterMutations": [{"remove": "a"}, {"append": {"record": {"key": "b", "value": "c"}}}],
+		"responseMutations": [{"append": {"header": {"key": "x", "value": "%RESPONSE_CODE%"}}}],
+		"responseTrailersMutations": [{"append": {"header": {"key": "x", "value": "%RESP(x)%"}}}]}}`,
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.composite.v3.Composite", "matcher": {
+		"matcherTree": {"input": {"name": "i", "typedConfig": {"@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "headerName": "x"}},
+			"prefixMatchMap": {"map": {"a": {"action": {"name": "a", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}}}}}},
+		"onNoMatch": {"matcher": {"matcherList": {"matchers": [{
+			"predicate": {"notMatcher": {"singlePredicate": {"input": {"name": "i", "typedConfig": {"@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", "queryParam": "x"}}, "valueMatch": {"safeRegex": {"regex": "a+"}}}}},
+			"onMatch": {"action": {"name": "a", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction",
+				"samplePercent": {"defaultValue": {"numerator": 50}},
+				"typedConfig": {"name": "f", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", "mutations": {"requestMutations": [{"remove": "y"}]}}}}}}}]}}}}}`,
+}
+
+// FuzzFilters reads any configuration as one of a filter and as an override, and has
+// requests pass what comes of it.
+func FuzzFilters(f *testing.F) {
+	kinds, err := filter.NewRegistry(resolver.FilterKinds()...)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, text := range filterConfigs {
+		var a anypb.Any
+		if err := protojson.Unmarshal([]byte(text), &a); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(a.GetTypeUrl(), a.GetValue())
+		raw, err := proto.Marshal(&hcmv3.HttpFilter{Name: "x", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: &a}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add("x", raw)
+	}
+	name := filter.NewHeaderName("x")
+	f.Fuzz(func(_ *testing.T, typeURL string, value []byte) {
+		a := &anypb.Any{TypeUrl: typeURL, Value: value}
+		config, err := kinds.Parse(a, filter.Place{Warn: func(string) {}})
+		if err != nil {
+			return
+		}
+		override, err := kinds.Parse(a, filter.Place{Override: true})
+		overrides := []*filter.Parsed{override, override}
+		if err != nil {
+			overrides = nil
+		}
+		one, err := config.New(overrides)
+		if err != nil || one == nil {
+			return
+		}
+		for _, grpc := range []bool{false, true} {
+			r := &filter.Request{Path: "/a", RawQuery: "x=1&%zz", GRPC: grpc}
+			r.Header.Set(name, "abc")
+			follower, _ := one.Request(context.Background(), r)
+			response := &filter.Response{Request: r, Status: 200}
+			if f := filter.OfResponse(follower); f != nil {
+				_ = f.Response(context.Background(), response)
+			}
+			if f := filter.OfTrailer(follower); f != nil {
+				f.Trailer(response)
+			}
+			if follower != nil {
+				follower.End(filter.Outcome{})
+			}
+		}
+	})
+}
+
+func BenchmarkHeaderMutationFilter(b *testing.B) {
+	kinds, err := filter.NewRegistry(resolver.FilterKinds()...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var a anypb.Any
+	if err := protojson.Unmarshal([]byte(filterConfigs[0]), &a); err != nil {
+		b.Fatal(err)
+	}
+	config, err := kinds.Parse(&a, filter.Place{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	one, err := config.New(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	header := map[string][]string{"X-User": {"ann"}, "X": {"1"}}
+	r := &filter.Request{Path: "/a"}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Header, r.RawQuery = filter.HTTPHeader(header), ""
+		_, _ = one.Request(b.Context(), r)
+	}
+}
