@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/filter/cel"
 	"github.com/weft-mesh/weft/mesh"
 )
 
@@ -161,4 +162,24 @@ func TestCompositeRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCompositeCEL has match trees look at calls by expressions (gRFC A106).
+func TestCompositeCEL(t *testing.T) {
+	config := withMatcher(`matcherList: {matchers: [` + when(`singlePredicate: {input: {name: i, typedConfig: {"@type": type.googleapis.com/xds.type.matcher.v3.HttpAttributesCelMatchInput}},
+		customMatch: {name: m, typedConfig: {"@type": type.googleapis.com/xds.type.matcher.v3.CelMatcher,
+			exprMatch: {celExprString: "request.headers['x-user'] == 'ann' && request.path.endsWith('Get') && request.host == 'front'"}}}}`, executes("a")) + `]}, onNoMatch: ` + skips)
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		matcher, err := cel.Matcher()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMesh(t, filtering(p.service("back", echoBackend(t, p)), []string{httpFilter("c", config)}, levels("", "", "", "")), mesh.WithFilter(stamps(&ends{}), matcher))
+		for user, want := range map[string][]string{"ann": {"a"}, "bob": nil} {
+			got, err := echo(t, m, p, "front", "/shop.Orders/Get", values{"x-user": {user}})
+			if err != nil || !slices.Equal(got.Header["x-mark"], want) {
+				t.Errorf("marks of %s: %v, %v; want %v", user, got.Header["x-mark"], err, want)
+			}
+		}
+	})
 }
