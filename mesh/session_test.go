@@ -207,6 +207,29 @@ routes:
 	})
 }
 
+// TestSessionDrains has the policy file say that sessions are kept, also at a backend
+// that is draining.
+func TestSessionDrains(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		a, b := p.backend(t, "a"), p.backend(t, "b")
+		cp := meshtest.NewControlPlane(t)
+		apply := func(health string) {
+			cp.Apply(fmt.Sprintf("services:\n  orders:\n    protocol: %s\n    session: {cookie: {name: sticky, ttl: 1h}, keepDraining: true}\n    endpoints: [%q, {address: %q, health: %s}]\n",
+				p.name, a.Addr, b.Addr, health))
+		}
+		apply("healthy")
+		call := sessionClient(t, p, cp.Mesh(), "orders")
+		plain := func(ctx context.Context, r request) (string, error) {
+			name, _, err := call(ctx, sessionPath, r.header)
+			return name, err
+		}
+		session := call.begin(t, sessionPath, "b", cookieOf)
+		apply("draining")
+		eventually(t, plain, request{}, "a") // new calls
+		call.stays(t, "while it drains", sessionPath, "b", session)
+	})
+}
+
 // TestSessionOfWeightedClusters has a gRPC session stay in the cluster that the first
 // call went to, whatever the weights (gRFC A60). Envoy's cookie does not name it.
 func TestSessionOfWeightedClusters(t *testing.T) {

@@ -94,7 +94,7 @@ func (c *compiler) listener(host string) *listenerv3.Listener {
 				ConfigSource:    ads(),
 				RouteConfigName: host,
 			}},
-			HttpFilters: httpFilters(c.scope.policy.Filters[host]),
+			HttpFilters: httpFilters(c.filters(host)),
 		})},
 	}
 }

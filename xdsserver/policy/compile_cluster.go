@@ -34,6 +34,7 @@ func (c *compiler) cluster(name, subset string, s *Service) *clusterv3.Cluster {
 	}
 	setDiscovery(cluster, s.Discover)
 	setBalance(cluster, s.Balance)
+	setSession(cluster, s.Session)
 	setHealthChecks(cluster, name, s)
 	return cluster
 }

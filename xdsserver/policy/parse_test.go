@@ -279,6 +279,18 @@ func TestParseErrors(t *testing.T) {
 			`4:79: minSize is 0: at least 1`,
 			`5:44: unknown field "forceLocal"`,
 		}},
+		{"sessions", "services:\n  a: {endpoints: [], session: {}}\n  b: {endpoints: [], session: {cookie: 'x y', header: 'x y'}}\n  c: {endpoints: [], session: {cookie: {name: c, path: 'a;', ttl: -1s}, disabled: true}}\nfilters:\n  a: [{name: envoy.filters.http.stateful_session, config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession}}]\nroutes:\n  a:\n    - {to: a, session: {disabled: true, header: x}}\n    - {to: a, session: {header: x, keepDraining: true}}\n", []string{
+			`2:22: say one of cookie and header`,
+			`3:40: "x y" is not the name of a cookie`,
+			`3:47: "header" cannot stand beside "cookie": say one of cookie and header`,
+			`3:55: "x y" is not the name of a header`,
+			`4:56: "a;" is not a path of cookies`,
+			`4:67: bad duration "-1s": it is negative`,
+			`4:73: "disabled" is for the sessions of routes: leave the session out`,
+			`6:8: "envoy.filters.http.stateful_session" is the name of the filter that the sessions of "a" are made of: name this one otherwise`,
+			`9:25: "disabled" cannot stand beside "header": say one of cookie, header and disabled`,
+			`10:36: "keepDraining" is for the sessions of services: it holds for their endpoints`,
+		}},
 		{"hash balance factor", "services:\n  a: {endpoints: [], balance: {policy: maglev, hashBalanceFactor: 99}}\n  b: {endpoints: [], balance: {hashBalanceFactor: 150}}\n", []string{
 			`2:67: hashBalanceFactor is 99: at least 100 percent`,
 			`3:32: "hashBalanceFactor" is for the policies ring_hash and maglev only`,

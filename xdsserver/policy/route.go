@@ -39,6 +39,10 @@ type Route struct {
 	// Headers changes the headers of requests and responses.
 	Headers *Headers `policy:"headers"`
 
+	// Session keeps the calls of a session at one endpoint, in place of what the route's
+	// own service says of sessions.
+	Session *Session `policy:"session"`
+
 	// Filters overrides filters of the name that the route is for, by their names.
 	Filters map[string]*FilterOverride `policy:"filters"`
 

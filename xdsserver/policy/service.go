@@ -41,6 +41,10 @@ type Service struct {
 	// HealthChecks ask endpoints how they are. Those that do not pass get no calls.
 	HealthChecks []*HealthCheck `policy:"healthChecks"`
 
+	// Session keeps the calls of a session at one endpoint: calls to the service's own
+	// name, wherever its routes send them.
+	Session *Session `policy:"session"`
+
 	// ConnectTimeout bounds one attempt to connect, TLS included, such as 250ms.
 	// It is greater than zero. Not given means 5s, Envoy's default.
 	ConnectTimeout *time.Duration `policy:"connectTimeout"`

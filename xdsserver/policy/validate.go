@@ -33,6 +33,7 @@ func (v *validator) validate() Errors {
 	}
 	for _, host := range sortedKeys(v.policy.Filters) {
 		v.filters(path("filters").field(host), host, v.policy.Filters[host])
+		v.sessionFilters(path("filters").field(host), host, v.policy.Filters[host])
 	}
 	v.enum("unknownHosts", string(v.policy.UnknownHosts), v.policy.UnknownHosts)
 	v.resources()

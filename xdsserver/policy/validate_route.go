@@ -26,6 +26,9 @@ func (v *validator) route(p path, host string, r *Route) {
 	v.action(p, host, r)
 	v.headers(p.field("headers"), r.Headers)
 	v.filterOverrides(p.field("filters"), host, r.Filters)
+	if r.Session != nil {
+		v.session(p.field("session"), r.Session, true)
+	}
 	for i, h := range r.Hash {
 		v.hash(p.field("hash").index(i), h)
 	}

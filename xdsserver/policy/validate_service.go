@@ -43,6 +43,9 @@ func (v *validator) service(p path, name string, s *Service) {
 	if s.Balance != nil {
 		v.balance(p.field("balance"), s)
 	}
+	if s.Session != nil {
+		v.session(p.field("session"), s.Session, false)
+	}
 	if s.OutlierDetection != nil {
 		v.outlierDetection(p.field("outlierDetection"), s.OutlierDetection)
 	}
