@@ -31,6 +31,7 @@ func (r *round) newPicker() *picker {
 	}
 	if p.root != nil {
 		p.state = Ready
+		p.plain = p.drops == nil
 		return p
 	}
 	p.state, p.err = r.why()

@@ -13,19 +13,23 @@ type Endpoint struct {
 	form     *connectionForm
 	facts    atomic.Pointer[facts]
 
-	condition atomic.Uint32
-	monitor   atomic.Pointer[monitor] // nil without outlier detection
-	checked   atomic.Pointer[checked] // nil without active health checks
-
-	healthySince atomic.Int64 // for slow start; Unix nanoseconds, 0 before it first was
-
-	active  atomic.Int64
-	latency latency
-
 	// Guarded by cluster.mu.
 	generation uint64 // of the newest snapshot that has it
 	published  bool   // some snapshot had it
+
+	condition    atomic.Uint32
+	healthySince atomic.Int64 // for slow start; Unix nanoseconds, 0 before it first was
+
+	// What calls touch is a cache line of its own: the endpoints that calls get on
+	// several cores lie side by side in memory.
+	active  atomic.Int64
+	latency latency
+	monitor atomic.Pointer[monitor] // nil without outlier detection
+	checked atomic.Pointer[checked] // nil without active health checks
+	_       [cacheLine - 40]byte
 }
+
+const cacheLine = 64
 
 // facts is what a source says of an endpoint and may say otherwise next time.
 type facts struct {

@@ -263,6 +263,7 @@ func BenchmarkPick(b *testing.B) {
 		{"random", Policy{Kind: Random}, func(i int) uint32 { return uint32(1 + i%7) }},
 		{"least_request", Policy{Kind: LeastRequest}, func(int) uint32 { return 1 }},
 		{"weighted_least_request", Policy{Kind: LeastRequest, ActiveRequestBias: 1}, func(i int) uint32 { return uint32(1 + i%7) }},
+		{"peak_ewma", Policy{Kind: PeakEWMA}, func(int) uint32 { return 1 }},
 		{"pick_first", Policy{Kind: PickFirst}, func(int) uint32 { return 1 }},
 		{"ring_hash", Policy{Kind: RingHash}, func(int) uint32 { return 1 }},
 		{"maglev", Policy{Kind: Maglev}, func(int) uint32 { return 1 }},

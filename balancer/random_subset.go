@@ -75,7 +75,7 @@ func (v *View) randomSubset(s *snapshot) *snapshot {
 // only returns a snapshot of some of the members.
 func (s *snapshot) only(used []bool) *snapshot {
 	part := *s
-	part.hashTables, part.subsets = new(hashTables), newSubsetParts(s.config.Subsets)
+	part.hashTables, part.addresses, part.subsets = new(hashTables), new(addressIndex), newSubsetParts(s.config.Subsets)
 	part.members = make([]member, 0, len(s.members))
 	part.localities = make([]locality, 0, len(s.localities)) // add keeps parts of it
 	part.priorities = nil

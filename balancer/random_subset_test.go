@@ -134,3 +134,24 @@ func TestRandomSubsetAndHealth(t *testing.T) {
 		}
 	})
 }
+
+// What finds members by what they are finds those of the part.
+func TestRandomSubsetAndOverride(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := subsetRig(t, RandomSubset{Size: 3}, Config{}, one(addresses("e", 10)...))
+		used := r.picked(100)
+		for i := range 10 {
+			address := fmt.Sprintf("e%d:1", i)
+			for range 20 {
+				l, err := r.view.Pick(PickInfo{Override: Override{Addresses: address}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.Done(Outcome{})
+				if got := l.Endpoint().Address(); !slices.Contains(used, got) || slices.Contains(used, address) && got != address {
+					t.Errorf("a call for %s goes to %s, of %v", address, got, used)
+				}
+			}
+		}
+	})
+}
