@@ -27,7 +27,7 @@ func (h Health) class() classes {
 
 // tally counts endpoints.
 type tally struct {
-	total int // of every class but classUncounted
+	total int // of every class but classDraining and classUncounted
 	// How many are healthy and degraded, and how many of these can be reached as
 	// far as is known.
 	healthy, degraded                   int

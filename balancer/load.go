@@ -14,7 +14,7 @@ type load struct {
 // .../degraded and .../panic_threshold), in whole percents. They add up to 100.
 //
 // A priority's availability is the share of its endpoints that are available times
-// the overprovisioning factor, at most 100. Calls go to the first priorities
+// the overprovisioning factor, at most 100; draining ones do not count. Calls go to the first priorities
 // whose availabilities add up to 100, to healthy endpoints before degraded ones. If
 // all priorities together have less, the availabilities are scaled up, and a
 // priority of which fewer endpoints are available than the threshold panics. If all
@@ -98,7 +98,7 @@ func share(loads []load, healthy, degraded []uint64, total uint64) {
 func shareByNumber(loads []load, tallies []tally) {
 	var total uint64
 	for _, t := range tallies {
-		total += uint64(t.total)
+		total += uint64(t.total + t.draining)
 	}
 	if total == 0 {
 		loads[0].healthy = 100
@@ -107,10 +107,10 @@ func shareByNumber(loads []load, tallies []tally) {
 	left := uint32(100)
 	first := -1
 	for i, t := range tallies {
-		if first < 0 && t.total > 0 {
+		if first < 0 && t.total+t.draining > 0 {
 			first = i
 		}
-		part := uint32(100 * uint64(t.total) / total)
+		part := uint32(100 * uint64(t.total+t.draining) / total)
 		loads[i].healthy, loads[i].degraded = part, 0
 		left -= part
 	}

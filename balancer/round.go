@@ -104,10 +104,11 @@ func (r *round) count(t *tally, class classes, l *Link) {
 	if class == classUncounted {
 		return
 	}
-	t.total++
-	if class == classDraining {
+	if class == classDraining { // which is on its way out, and no failure
 		t.draining++
+		return
 	}
+	t.total++
 	available, ready, late := true, false, false
 	if l != nil {
 		available, ready, late = r.reachable(l)
@@ -174,7 +175,7 @@ func (r *round) group(tallies []tally, loads []load) {
 		g := group{priority: &s.priorities[i], of: classHealthy, load: l.healthy}
 		if g.refuses = l.panics && r.failsOnPanic(); l.panics && !g.refuses {
 			g.of = classHealthy | classDegraded | classUnhealthy | classUncounted
-			if tallies[i].total > 0 && tallies[i].draining == tallies[i].total {
+			if tallies[i].total == 0 && tallies[i].draining > 0 {
 				g.of = classDraining
 			}
 			g.load += l.degraded
