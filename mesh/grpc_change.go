@@ -31,7 +31,7 @@ func (r *rpc) change(method string) string {
 	}
 	r.changed = &changedRPC{before: r.Context}
 	if entered != nil {
-		// A copy: hash policies look at what the filters left.
+		// A copy: matchers of a call that is routed anew look at what the filters left.
 		r.changed.header = entered.Header.Copy()
 		method = entered.Path
 		if entered.Authority != r.call.Target.Name {
@@ -51,6 +51,9 @@ func (r *rpc) change(method string) string {
 	}
 	r.changed.method = method
 	r.Context = metadata.NewOutgoingContext(r.Context, r.changed.header.Map())
+	if r.call.HasHash() {
+		r.call.Sends(r.sent())
+	}
 	return method
 }
 
@@ -58,7 +61,7 @@ func (r *rpc) change(method string) string {
 func (r *rpc) sent() *resolver.Request {
 	req := r.call.Request
 	if c := r.changed; c != nil {
-		req.Authority, req.Path, req.Headers = cmp.Or(c.named, req.Authority), c.method, &c.header
+		req.Authority, req.Path, req.Headers = cmp.Or(c.named, c.authority, req.Authority), c.method, &c.header
 	}
 	return &req
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -230,5 +231,45 @@ routes:
 		if got := counts(t, call, request{}, 20); len(got) != 1 {
 			t.Errorf("with one cookie calls go to %v", got)
 		}
+	}
+}
+
+// TestHashOfWhatIsSent hashes a header as policy has changed it.
+func TestHashOfWhatIsSent(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		a, b := p.backend(t, "a"), p.backend(t, "b")
+		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
+			"services:\n  orders: {protocol: %s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, headers: {request: {set: {x-user: one}}}, hash: [{header: x-user}]}]\n",
+			p.name, addresses([]*meshtest.Backend{a, b})))))
+		got := owners(t, p.client(t, m, "orders"), 40) // in two ways once in 10^12
+		if slices.Sort(got); got[0] != got[len(got)-1] {
+			t.Errorf("calls that are all of one user, as sent, go to %v", slices.Compact(got))
+		}
+	})
+}
+
+// TestHashCookies gives a client all the cookies that its next call is hashed by.
+func TestHashCookies(t *testing.T) {
+	a := httpBackend(t, "a")
+	m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
+		"services:\n  shop: {balance: {policy: maglev}, endpoints: [%s]}\nroutes:\n  shop: [{to: shop, hash: [{cookie: {name: one, ttl: 1s}}, {cookie: {name: two, ttl: 1s}}]}]\n",
+		addresses([]*meshtest.Backend{a})))))
+	client := m.HTTPClient()
+	t.Cleanup(client.CloseIdleConnections)
+	req, err := http.NewRequestWithContext(within(t, long), http.MethodGet, "http://shop/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	var names []string
+	for _, c := range resp.Cookies() {
+		names = append(names, c.Name)
+	}
+	if diff := cmp.Diff([]string{"one", "two"}, names); diff != "" {
+		t.Errorf("cookies (-want +got):\n%s", diff)
 	}
 }

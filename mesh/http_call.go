@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/weft-mesh/weft/balancer"
@@ -147,7 +148,9 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 		return x.refused(req, err)
 	}
 	if x.call.SetCookie != "" {
-		resp.Header.Add("Set-Cookie", x.call.SetCookie)
+		for cookie := range strings.SplitSeq(x.call.SetCookie, "\n") {
+			resp.Header.Add("Set-Cookie", cookie)
+		}
 	}
 	_, upgraded := resp.Body.(io.Writer)
 	if upgraded || resp.Body == http.NoBody {

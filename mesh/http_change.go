@@ -26,7 +26,7 @@ func (x *exchange) change(req *http.Request) (*http.Request, error) {
 	r := *req
 	h := filter.HTTPHeader(req.Header)
 	if entered != nil {
-		h = entered.Header.Copy() // hash policies look at what the filters left
+		h = entered.Header.Copy()
 	}
 	var to resolver.Rewritten
 	if rewritten {
@@ -52,7 +52,20 @@ func (x *exchange) change(req *http.Request) (*http.Request, error) {
 		}
 		r.URL = u
 	}
+	if x.call.HasHash() {
+		x.call.Sends(x.sent(&r))
+	}
 	return &r, nil
+}
+
+// sent is a request as it is sent, for policy to look at.
+func (x *exchange) sent(req *http.Request) *resolver.Request {
+	r := x.call.Request
+	if req.Host != "" {
+		r.Authority = req.Host
+	}
+	r.Path, r.RawQuery, r.Headers = req.URL.EscapedPath(), req.URL.RawQuery, headers(req.Header)
+	return &r
 }
 
 // rehost has a request name the endpoint that it goes to as its host, if policy asks
@@ -134,12 +147,8 @@ func (x *exchange) changeResponse(c *resolver.Change, sent *http.Request, resp *
 	if !c.ChangesResponse() {
 		return
 	}
-	r, h := x.call.Request, filter.OwnHTTPHeader(resp.Header)
-	if sent.Host != "" {
-		r.Authority = sent.Host
-	}
-	r.Path, r.RawQuery, r.Headers = sent.URL.EscapedPath(), sent.URL.RawQuery, headers(sent.Header)
-	c.Response(&r, &h, protocolOf(sent), resp.StatusCode)
+	h := filter.OwnHTTPHeader(resp.Header)
+	c.Response(x.sent(sent), &h, protocolOf(sent), resp.StatusCode)
 }
 
 // protocolOf is what policy may call the protocol of the application's request.

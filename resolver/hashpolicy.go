@@ -44,7 +44,7 @@ func (r *Route) HasHash() bool { return len(r.hash) > 0 }
 // Hash returns the hash of a call by the route's hash policy, for clusters whose
 // balancing policy goes by it. channel stands for the client that the call is made
 // through (gRFC A42, io.grpc.channel_id); 0 is none. ok is false when no rule applies to the
-// call. setCookie, unless empty, is a Set-Cookie header to add to the response.
+// call. setCookie are the Set-Cookie headers to add to the response, one to a line.
 //
 // The hash is XXH64 with seed 0. The hashes of several rules are combined as Envoy
 // does (hash_policy.cc): the former rotated left by one bit, xor the next. A rule that
@@ -79,7 +79,10 @@ func (h *hashRule) hash(r *Request, channel uint64, setCookie *string) (hash uin
 			v, _ := cookieValue(r, h.name)
 			if v == "" && h.generate {
 				v = strconv.FormatUint(rand.Uint64(), 16)
-				*setCookie = h.name + `="` + v + `"` + h.attributes
+				if *setCookie != "" {
+					*setCookie += "\n"
+				}
+				*setCookie += h.name + `="` + v + `"` + h.attributes
 			}
 			return xxhash.Sum64String(v), v != ""
 		}

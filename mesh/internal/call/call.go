@@ -21,7 +21,7 @@ type Call struct {
 	// Client stands for the gRPC channel or HTTP transport that the call is made
 	// through, in hash policies; not 0.
 	Client uint64
-	// SetCookie, unless empty, is a Set-Cookie header for the response, once there
+	// SetCookie are Set-Cookie headers for the response, one to a line, once there
 	// was a pick.
 	SetCookie string
 
@@ -37,6 +37,7 @@ type Call struct {
 
 	// What the route makes of the call for ring_hash and maglev. The bools share a word.
 	hash            uint64
+	sent            *resolver.Request // if not as asked, and the route hashes
 	hasHash, hashed bool
 	copied          bool // the call is a mirrored one
 	picked          bool // there was a pick
