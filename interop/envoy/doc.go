@@ -14,7 +14,9 @@
 //
 // Virtual hosts; every kind of path, header, query and cookie match; clusters and
 // weighted clusters; header changes at all four levels with all actions; rewrites of path
-// and host; redirects; direct responses. What a proxy adds of its own is left out of the
+// and host; redirects; direct responses; hash policies and the endpoints to which ring_hash
+// and maglev lead, with weights, localities, priorities, hostnames, keys of endpoints, and
+// endpoints of which EDS says that they are ill. What a proxy adds of its own is left out of the
 // comparison, in normalise_test.go and nowhere else.
 //
 // # Where they differ
@@ -41,5 +43,11 @@
 //   - In a redirect %REQ(:path)% is the path that was asked for, and in any answer of
 //     policy %RESPONSE_CODE% is its status. In Envoy the former may be rewritten already,
 //     and the latter is 0.
+//   - ring_hash and maglev: gRPC always goes by the weights of localities, and several values
+//     of a header are hashed as one (gRFC A42). Calls may go to degraded endpoints as under
+//     any other policy; Envoy's tables leave these out and their share of the calls fails.
+//     Under use_hostname_for_hashing an endpoint without a hostname has its address for a
+//     key, not nothing. A priority whose localities have no weight is balanced without.
+//   - In panic calls go to draining endpoints only if there are no others.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 package envoy

@@ -19,6 +19,8 @@ type generator struct {
 	grpc bool
 
 	clusters []string // to route to
+	drains   bool     // sick endpoints are draining
+	named    bool     // endpoints have hostnames, all of them
 	forwards bool     // what is made up is of a route that sends calls to a cluster
 }
 

@@ -78,6 +78,14 @@ func (p *pair) apply(t *testing.T, policy *policy) bool {
 	}
 	switch len(rejected) {
 	case 0:
+		for _, c := range policy.clusters {
+			if now := p.rejections()[envoyNode]; now != before[envoyNode] {
+				t.Fatalf("Envoy alone refuses a cluster: %v", now)
+			}
+			await(t, "Envoy to have "+c.GetName(), func() bool {
+				return p.call(t, p.envoy, request{host: markerHost, path: readyPath + c.GetName()}).Refused != noCluster
+			})
+		}
 		return true
 	case 2:
 		return false
@@ -99,9 +107,22 @@ func (p *pair) marked(t *testing.T, s *side, marker string) bool {
 	return true
 }
 
-// mark gives every virtual host a first route that answers with the marker.
+const (
+	readyPath = "/oracle.Ready/"
+	noCluster = "NC" // Envoy's flag; its route configuration may come before the clusters are warm
+)
+
+// mark gives every virtual host a first route that answers with the marker, and one more
+// has routes to all clusters.
 func (p *policy) mark(marker string) {
-	p.routes.VirtualHosts = append(p.routes.VirtualHosts, &routev3.VirtualHost{Name: "marker", Domains: []string{markerHost}})
+	h := &routev3.VirtualHost{Name: "marker", Domains: []string{markerHost}}
+	p.routes.VirtualHosts = append(p.routes.VirtualHosts, h)
+	for _, c := range p.clusters {
+		h.Routes = append(h.Routes, &routev3.Route{
+			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: readyPath + c.GetName()}},
+			Action: &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: c.GetName()}}},
+		})
+	}
 	for _, h := range p.routes.GetVirtualHosts() {
 		h.Routes = append([]*routev3.Route{{
 			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: marker}},

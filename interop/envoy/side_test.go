@@ -78,8 +78,12 @@ func envoySide(t *testing.T, p *process) *side {
 	s.refused = func(a *answer, _ error) {
 		flags := a.Header.Get(flagsHeader)
 		a.Header.Del(flagsHeader)
-		if flags == "NR" {
+		switch flags {
+		case "", "-":
+		case "NR":
 			*a = answer{Refused: noRoute}
+		default:
+			a.Refused = flags
 		}
 	}
 	s.closeAtEnd(t)
