@@ -168,6 +168,9 @@ func (r *rpc) Cluster() *balancer.Cluster { return r.call.Cluster }
 
 func (r *rpc) Reroute() error {
 	r.refuse = r.call.Reroute(r.Context)
+	if r.refuse == nil && r.changed != nil && r.call.HasHash() {
+		r.call.Sends(r.sent())
+	}
 	return r.refuse
 }
 

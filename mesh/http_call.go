@@ -147,8 +147,8 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 		x.call.Done(balancer.Outcome{Code: resp.StatusCode})
 		return x.refused(req, err)
 	}
-	if x.call.SetCookie != "" {
-		for cookie := range strings.SplitSeq(x.call.SetCookie, "\n") {
+	if cookies := x.call.SetCookie(); cookies != "" {
+		for cookie := range strings.SplitSeq(cookies, "\n") {
 			resp.Header.Add("Set-Cookie", cookie)
 		}
 	}

@@ -21,10 +21,6 @@ type Call struct {
 	// Client stands for the gRPC channel or HTTP transport that the call is made
 	// through, in hash policies; not 0.
 	Client uint64
-	// SetCookie are Set-Cookie headers for the response, one to a line, once there
-	// was a pick.
-	SetCookie string
-
 	// Cluster is where the call goes; set by routing.
 	Cluster *balancer.Cluster
 
@@ -37,8 +33,9 @@ type Call struct {
 
 	// What the route makes of the call for ring_hash and maglev. The bools share a word.
 	hash            uint64
-	sent            *resolver.Request // if not as asked, and the route hashes
+	setCookie       string
 	hasHash, hashed bool
+	goesByHash      bool // the view of the last pick does
 	copied          bool // the call is a mirrored one
 	picked          bool // there was a pick
 }
@@ -118,7 +115,10 @@ func (c *Call) Timeout() time.Duration {
 func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 	if c.route.HasHash() {
-		c.computeHash(v)
+		c.goesByHash = v.Hashes()
+		if c.goesByHash && !c.hashed {
+			c.Sends(&c.Request)
+		}
 		info.Hash, info.HasHash = c.hash, c.hasHash
 	}
 	info.Subset, info.Override = c.subset, c.override(v)

@@ -1,27 +1,22 @@
 package call
 
-import (
-	"github.com/weft-mesh/weft/balancer"
-	"github.com/weft-mesh/weft/resolver"
-)
+import "github.com/weft-mesh/weft/resolver"
 
 // HasHash reports whether the call's route says what to hash of it.
 func (c *Call) HasHash() bool { return c.route.HasHash() }
 
-// Sends says how policy has the request sent, before Pick: that is what is hashed, as in
-// Envoy.
-func (c *Call) Sends(r *resolver.Request) { c.sent = r }
-
-// computeHash hashes the call once, when a view asks for it that goes by hashes: no
-// other cluster has a cookie generated, as in Envoy.
-func (c *Call) computeHash(v *balancer.View) {
-	if c.hashed || !v.Hashes() {
-		return
-	}
+// Sends hashes the request as it is sent, as Envoy does. It must come before Pick where
+// that is not as the application asked.
+func (c *Call) Sends(r *resolver.Request) {
+	c.hash, c.hasHash, c.setCookie = c.route.Hash(r, c.Client)
 	c.hashed = true
-	r := &c.Request
-	if c.sent != nil {
-		r = c.sent
+}
+
+// SetCookie are Set-Cookie headers for the response, one to a line, once there was a
+// pick. No cluster but one that goes by hashes has a cookie generated, as in Envoy.
+func (c *Call) SetCookie() string {
+	if !c.goesByHash {
+		return ""
 	}
-	c.hash, c.hasHash, c.SetCookie = c.route.Hash(r, c.Client)
+	return c.setCookie
 }
