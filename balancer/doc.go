@@ -29,6 +29,15 @@
 // or not. A call whose endpoint cannot be reached goes to the next in the table. A gRPC
 // connection is made when a call's hash first asks for it, and the call waits.
 //
+// Where a policy bounds the load, a key whose endpoint has too much to do goes to
+// another, by Envoy's algorithm.
+//
+// [Subsets] divide a cluster by the labels of its endpoints. Each subset that calls ask
+// for ([Criteria]) has a tree of its own, with its own priorities, localities and panic.
+// [ZoneAware] has calls stay in the process's own locality, by where its endpoints and
+// the process's peers ([Local]) are. An [Override] names the endpoint of a session, and
+// comes before all of these.
+//
 // peak_ewma and client_side_weighted_round_robin go by what calls and endpoints tell of
 // latency and load: [Link.Answered] and [Link.ReportLoad], which a protocol's adapter
 // uses where [Link.WantsLatency] and [Link.WantsLoad] say so, and else spares.
