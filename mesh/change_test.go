@@ -148,6 +148,8 @@ func TestRoutesChangeCalls(t *testing.T) {
 		{"response, removed", `headers: {response: {remove: [x-a]}}`, "/s.A/b", seen{"/s.A/b", "", sent, values{"x-b": {"2"}}}},
 		{"prefix", `match: {path: {prefix: /s.A/}}, rewrite: {prefix: /t.B/}`, "/s.A/b",
 			seen{"/t.B/b", "", with(values{"x-envoy-original-path": {"/s.A/b"}}), answers}},
+		{"template", `match: {path: {template: "/s.{name}/{verb}"}}, rewrite: {template: "/t.{verb}/{name}"}`, "/s.A/b",
+			seen{"/t.b/A", "", with(values{"x-envoy-original-path": {"/s.A/b"}}), answers}},
 		{"exact path", `match: {path: {exact: /s.A/b}}, rewrite: {prefix: /t.B/c}`, "/s.A/b",
 			seen{"/t.B/c", "", with(values{"x-envoy-original-path": {"/s.A/b"}}), answers}},
 		{"regex for a prefix", `match: {path: {regex: "/s.*"}}, rewrite: {prefix: /t.B/c}`, "/s.A/b",

@@ -18,8 +18,9 @@ type pathRewrite struct {
 	prefix  string
 	matched int
 
-	regex *regexRewrite
-	whole *substitution
+	regex    *regexRewrite
+	template *templateRewrite
+	whole    *substitution
 }
 
 // rewrite returns the new path, which may hold a query.
@@ -27,6 +28,8 @@ func (w *pathRewrite) rewrite(path string, of *subject) string {
 	switch {
 	case w.regex != nil:
 		return w.regex.replace(path)
+	case w.template != nil:
+		return w.template.expand(path)
 	case w.whole != nil:
 		if v := w.whole.value(of); v != "" {
 			return v
@@ -210,9 +213,6 @@ func validHost(host string) error {
 
 // rewrites reads how the action changes path and host.
 func (p *path) rewrites(a *routev3.RouteAction, to *routePolicy) error {
-	if a.GetPathRewritePolicy() != nil {
-		to.refuse(p.to("path_rewrite_policy"))
-	}
 	var ok bool
 	var err error
 	if to.path, ok, err = p.pathRewrite(a, to.match); err != nil {
@@ -220,6 +220,18 @@ func (p *path) rewrites(a *routev3.RouteAction, to *routePolicy) error {
 	}
 	if !ok {
 		to.refuse(p.to("path_rewrite"))
+	}
+	if e := a.GetPathRewritePolicy(); e != nil {
+		template, ok, err := p.to("path_rewrite_policy").templateRewrite(e, to.match)
+		switch {
+		case err != nil:
+			return err
+		case to.path != nil:
+			return p.to("path_rewrite_policy").errorf("must not stand beside another rewrite of the path")
+		case !ok:
+			to.refuse(p.to("path_rewrite_policy"))
+		}
+		to.path = &pathRewrite{template: template}
 	}
 	if to.host, ok, err = p.hostRewrite(a); err != nil {
 		return err

@@ -158,16 +158,16 @@ func TestWeightedClusters(t *testing.T) {
 // fail.
 func TestUnsupportedActions(t *testing.T) {
 	for field, route := range map[string]string{
-		"redirect.path_rewrite":                  `"redirect": {"pathRewrite": "/%DOWNSTREAM_LOCAL_PORT%"}`,
-		"direct_response.body":                   `"directResponse": {"status": 200, "body": {"filename": "/etc/passwd"}}`,
-		"direct_response.body_format":            `"directResponse": {"status": 200, "bodyFormat": {}}`,
-		"route.path_rewrite":                     `"route": {"cluster": "c", "pathRewrite": "/%DOWNSTREAM_LOCAL_PORT%"}`,
-		"route.path_rewrite_policy":              `"route": {"cluster": "c", "pathRewritePolicy": {"name": "x"}}`,
-		"filter_action":                          `"filterAction": {}`,
-		"non_forwarding_action":                  `"nonForwardingAction": {}`,
-		"route.cluster_specifier_plugin":         `"route": {"clusterSpecifierPlugin": "x"}`,
-		"route.inline_cluster_specifier_plugin":  `"route": {"inlineClusterSpecifierPlugin": {}}`,
-		"route.weighted_clusters":                `"route": {"weightedClusters": {"headerName": "x", "clusters": [{"name": "c", "weight": 1}]}}`,
+		"redirect.path_rewrite":                 `"redirect": {"pathRewrite": "/%DOWNSTREAM_LOCAL_PORT%"}`,
+		"direct_response.body":                  `"directResponse": {"status": 200, "body": {"filename": "/etc/passwd"}}`,
+		"direct_response.body_format":           `"directResponse": {"status": 200, "bodyFormat": {}}`,
+		"route.path_rewrite":                    `"route": {"cluster": "c", "pathRewrite": "/%DOWNSTREAM_LOCAL_PORT%"}`,
+		"route.path_rewrite_policy":             `"route": {"cluster": "c", "pathRewritePolicy": {"name": "x"}}`,
+		"filter_action":                         `"filterAction": {}`,
+		"non_forwarding_action":                 `"nonForwardingAction": {}`,
+		"route.cluster_specifier_plugin":        `"route": {"clusterSpecifierPlugin": "x"}`,
+		"route.inline_cluster_specifier_plugin": `"route": {"inlineClusterSpecifierPlugin": {}}`,
+		"route.weighted_clusters":               `"route": {"weightedClusters": {"headerName": "x", "clusters": [{"name": "c", "weight": 1}]}}`,
 	} {
 		table := routesTable(t, parse(t, &routev3.RouteConfiguration{}, routeJSON(`{"name": "odd", "match": {"prefix": "/a"}, `+route+`},
 			{"name": "next", "match": {"prefix": "/"}, "route": {"cluster": "c"}}`)))

@@ -23,8 +23,9 @@ type routeMatch struct {
 
 	// segment says that the literal, a prefix, must end where a segment of the path does.
 	segment bool
-	// regex, if any, must match the whole path.
-	regex *regexp.Regexp
+	// regex, if any, must match the whole path. It may be that of a template.
+	regex    *regexp.Regexp
+	template bool
 
 	connect  bool // CONNECT requests only
 	grpc     bool // gRPC only
@@ -194,6 +195,7 @@ func (p *path) pathSpecifier(rm *routev3.RouteMatch, m *routeMatch) error {
 		if m.regex, m.literal, err = match.Template(config.GetPathTemplate()); err != nil {
 			return q.to("path_template").errorf("%w", err)
 		}
+		m.template = true
 	case nil:
 		return p.errorf("must say which paths match (prefix, path, safe_regex, ...)")
 	default:

@@ -25,7 +25,7 @@ var (
 
 // Template compiles a path template
 // (envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig) to an
-// expression that matches whole paths. Its segments are plain text, * for one
+// expression that matches whole paths, with a group of its name for each variable. Its segments are plain text, * for one
 // segment, ** for any number of them, and variables {name} and {name=pattern} with
 // a pattern of such segments; a variable may have text around it, and the last
 // operator text behind it. literal is what every path that matches starts with.
@@ -124,6 +124,8 @@ func (t *templateParser) variable(s string) error {
 		return fmt.Errorf("it has more than %d variables", maxTemplateVariables)
 	}
 	t.names[name] = true
+	t.expr.WriteString("(?P<" + name + ">")
+	defer t.expr.WriteByte(')')
 	if !given {
 		return t.operator("*")
 	}

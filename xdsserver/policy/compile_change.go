@@ -65,6 +65,9 @@ func rewrite(action *routev3.RouteAction, r *Rewrite) {
 		return
 	}
 	action.PrefixRewrite = r.Prefix
+	if r.Template != "" {
+		action.PathRewritePolicy = rewriteTemplate(r.Template)
+	}
 	if r.Regex != nil {
 		action.RegexRewrite = regexRewrite(r.Regex)
 	}

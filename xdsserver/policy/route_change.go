@@ -36,6 +36,10 @@ type Rewrite struct {
 	Prefix string `policy:"prefix"`
 	// Regex replaces parts of the path. Not beside prefix.
 	Regex *RegexRewrite `policy:"regex"`
+	// Template is a path made of the variables of the route's match, which must be a
+	// template, such as /{country}/users/{id}
+	// (envoy.extensions.path.rewrite.uri_template.v3). Not beside prefix or regex.
+	Template string `policy:"template"`
 	// Host is the host to name: HTTP's Host header, gRPC's authority.
 	Host string `policy:"host"`
 	// EndpointHost names the endpoint's hostname, if it has one, as the host. Not

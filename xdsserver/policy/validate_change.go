@@ -36,6 +36,7 @@ func (v *validator) action(p path, host string, r *Route) {
 	if r.To != nil || r.ToHeader != "" {
 		if r.Rewrite != nil {
 			v.rewrite(p.field("rewrite"), r.Rewrite)
+			v.rewriteTemplate(p.field("rewrite").field("template"), r)
 		}
 		for i, m := range r.Mirror {
 			v.mirror(p.field("mirror").index(i), host, m)
@@ -59,8 +60,8 @@ func (v *validator) rewrite(p path, r *Rewrite) {
 	if r.Host != "" && r.EndpointHost {
 		v.nameErrorf(p.field("endpointHost"), `"endpointHost" cannot stand beside "host": both change the host`)
 	}
-	if r.Prefix == "" && r.Regex == nil && r.Host == "" && !r.EndpointHost {
-		v.missingf(p, "the rewrite is empty: say prefix, regex, host or endpointHost")
+	if r.Prefix == "" && r.Regex == nil && r.Template == "" && r.Host == "" && !r.EndpointHost {
+		v.missingf(p, "the rewrite is empty: say prefix, regex, template, host or endpointHost")
 	}
 	v.newPath(p.field("prefix"), r.Prefix)
 	v.regexRewrite(p.field("regex"), r.Regex)
