@@ -49,17 +49,21 @@ func FuzzAssignAndPick(f *testing.F) {
 					if s := State(in.next() % 4); s != Idle {
 						l.report(s, errors.New("reported"))
 					}
+					if n := in.next(); n%4 == 1 {
+						l.Answered(time.Duration(n) * time.Millisecond)
+						l.ReportLoad(&Load{CPU: float64(n%16) - 1, QueriesPerSecond: float64(in.weight()), ErrorsPerSecond: float64(n) - 10})
+					}
 				}
 				v.rebuild(c.snapshot)
 				ready := false
-				r := &round{View: v, built: c.snapshot}
-				for _, p := range c.snapshot.priorities {
+				r := &round{View: v, built: v.built}
+				for _, p := range v.built.priorities {
 					for _, loc := range p.localities {
 						if r.weighted(&p) && loc.weight == 0 {
 							continue // gets no load
 						}
 						for i := loc.from; i < loc.to; i++ {
-							if l := v.links[i]; l != nil && c.snapshot.members[i].health.class() == classHealthy {
+							if l := v.links[i]; l != nil && v.built.members[i].health.class() == classHealthy {
 								s := State(l.state.Load())
 								ready = ready || s == Ready || onDemand && s != TransientFailure
 							}
@@ -117,9 +121,12 @@ func (r *byteReader) config() *Config {
 	n := r.next()
 	return &Config{
 		Policy: Policy{
-			Kind: PolicyKind(n % 7), ChoiceCount: int(r.next()) - 5,
+			Kind: PolicyKind(n % 9), ChoiceCount: int(r.next()) - 5,
 			ActiveRequestBias: float64(r.next()) - 2, Shuffle: n&8 != 0,
-			MinRingSize: 7, MaxRingSize: 7 + uint64(n), TableSize: 53,
+			MinRingSize: 7, MaxRingSize: 7 + uint64(n), TableSize: 53, FullScan: n&64 != 0,
+			SlowStart:    SlowStart{Window: time.Duration(n%3) * time.Second, MinWeightPercent: float64(n % 100)},
+			Load:         LoadWeights{Blackout: time.Duration(n%2) * time.Hour, ErrorPenalty: float64(n % 4)},
+			RandomSubset: RandomSubset{Size: max(0, int(r.next())-200), PerLocality: n&64 != 0},
 		},
 		LocalityWeighted: n&16 != 0,
 		LegacyPolicy:     n&32 != 0,
@@ -169,7 +176,7 @@ func TestManyEndpoints(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.Done(Outcome{Latency: time.Millisecond})
+		l.Done(Outcome{})
 		tried = append(tried, l.Endpoint())
 	}
 }

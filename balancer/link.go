@@ -55,9 +55,6 @@ type Outcome struct {
 	// Code is what the answer said: the gRPC status code for gRPC, the status code
 	// for HTTP. Meaningless if Err is set.
 	Code int
-	// Latency is the time from sending to the answer's first byte. Zero means that
-	// nobody measured it.
-	Latency time.Duration
 }
 
 // Endpoint returns the endpoint that the link leads to.

@@ -20,7 +20,9 @@ import (
 // round_robin does, exact to within a millionth of the greatest weight.
 type LoadWeights struct {
 	// OutOfBand has endpoints report on a stream of their own (gRFC A51), not with their
-	// answers, where the connection can do so (ReportingConn).
+	// answers. That takes a ReportingConn, which gRPC connections are. Others, HTTP's and
+	// those that are counted (Connection.MaxPerEndpoint), go by the reports that come
+	// with answers all the same.
 	OutOfBand bool
 	// ReportingPeriod is how often they are asked to, then. Zero means 10 s.
 	ReportingPeriod time.Duration

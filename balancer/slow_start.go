@@ -55,7 +55,7 @@ func (s *SlowStart) factor(age, floor time.Duration) (part float64, next time.Du
 
 // slowStart lowers the weights of links whose endpoints are new, and reports whether
 // there was any.
-func (r *round) slowStart(p *Policy, links []*Link, weights []float64) (any bool) {
+func (r *round) slowStart(p *Policy, links []*Link, weights []float64) (ramping bool) {
 	if p.SlowStart.Window <= 0 {
 		return false
 	}
@@ -71,11 +71,11 @@ func (r *round) slowStart(p *Policy, links []*Link, weights []float64) (any bool
 		part, next := p.SlowStart.factor(r.now.Sub(time.Unix(0, since)), floor)
 		if next > 0 {
 			weights[i] *= part
-			any = true
+			ramping = true
 			r.wakeIn(next)
 		}
 	}
-	return any
+	return ramping
 }
 
 // appeared notes when an endpoint was first healthy. The caller holds cluster.mu.
