@@ -48,4 +48,26 @@
 //
 // The picker is an immutable tree behind an atomic pointer: a pick takes no lock and
 // allocates nothing. Every update makes a new one; a burst of updates makes one.
+//
+// # Connections
+//
+// [Endpoint.Dial] makes the connections of both protocols as [Connection] says. Where
+// that counts connections, a link has a pool of them: a pick takes a stream of the oldest
+// connection that has one free, a further one is opened when there is none (gRFC A105),
+// and a call waits its turn where there may be no more. The limit of streams is policy's,
+// because grpc-go tells a balancer nothing of the one that a server has set: where a
+// server takes fewer, calls queue in grpc-go as they do without a pool.
+//
+// These have no effect, because neither library lets them be set for a connection:
+//
+//   - for gRPC, initial windows, the size of the header table, HTTP/2 pings and the size
+//     of a header: grpc-go has them for a whole channel, as dial options, which stay the
+//     program's (grpc.WithKeepaliveParams, WithInitialWindowSize, WithMaxHeaderListSize);
+//   - the number of headers, and buffers of a connection
+//     (per_connection_buffer_limit_bytes): both libraries have their own;
+//   - HTTP/2 windows above 4 MiB, which net/http has no more of;
+//   - socket options, and connections ahead of need (preconnect_policy): a gRPC channel
+//     connects to all of its endpoints anyway.
+//
+// All but those of the first kind are warned about when the cluster is decoded.
 package balancer

@@ -23,7 +23,9 @@ func (m *Mesh) HTTPClient() *http.Client {
 // dialer, timeouts and pool sizes. A nil base means http.DefaultTransport. base's
 // proxy and custom TLS dialer do not apply: policy says where a connection goes. A
 // MaxIdleConnsPerHost of 0 means MaxIdleConns, because a clone has just one host.
-// HTTP/1.1 or HTTP/2 is the cluster's choice.
+// HTTP/1.1 or HTTP/2 is the cluster's choice. What the cluster says of idle times, sizes
+// and pings counts more than what base does. Where policy counts connections, a clone of
+// base stands for each.
 //
 // An https URL is encrypted by the client itself, as base.TLSClientConfig says,
 // unless policy secures the endpoint; then policy wins.

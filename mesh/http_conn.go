@@ -57,8 +57,9 @@ type endpointConn struct {
 // pool is a clone of the base transport and what it dials with.
 type pool struct {
 	*http.Transport
-	dial balancer.DialFunc
-	alpn []string
+	dial    balancer.DialFunc
+	alpn    []string
+	settles bool // TLS says what is spoken
 }
 
 // RoundTrip sends a request over a connection to the endpoint.
@@ -70,7 +71,7 @@ func (c *endpointConn) RoundTrip(req *http.Request) (*http.Response, error) {
 			p = c.pool.Load()
 		}
 	}
-	return p.RoundTrip(req)
+	return p.RoundTrip(p.aim(c.endpoint, req))
 }
 
 func (c *endpointConn) newPool() *pool {
@@ -98,6 +99,7 @@ func (c *endpointConn) newPool() *pool {
 	if c.endpoint.Pooled() {
 		isolate(p.Transport, c.endpoint.Connection())
 	}
+	p.settle(c.endpoint)
 	if cfg.Protocol == balancer.ProtocolHTTP2 {
 		p.alpn = []string{"h2"}
 		p.Protocols = new(http.Protocols)
@@ -142,6 +144,13 @@ func (c *endpointConn) dial(ctx context.Context, p *pool, address string) (net.C
 	secured, err := socket.TLS.Handshake(ctx, conn, c.endpoint.Hostname(), p.alpn) // closes conn on errors
 	if err != nil {
 		return nil, err
+	}
+	if s, ok := secured.(*tls.Conn); ok && p.settles {
+		if err := checkSettled(s.ConnectionState().NegotiatedProtocol); err != nil {
+			secured.Close()
+			return nil, err
+		}
+		return secured, nil
 	}
 	if s, ok := secured.(*tls.Conn); ok && p.alpn[0] == "h2" && s.ConnectionState().NegotiatedProtocol != "h2" {
 		// A server that agrees on another name for it ("istio-h2"), or on none. The

@@ -91,7 +91,7 @@ func TestClusterConfig(t *testing.T) {
 		`{"name": "c", ` + eds + `, "http2ProtocolOptions": {}}`:               {PanicThreshold: 50, LegacyPolicy: true, Protocol: balancer.ProtocolHTTP2},
 		protocol(`"explicitHttpConfig": {"http2ProtocolOptions": {}}`):         {PanicThreshold: 50, LegacyPolicy: true, Protocol: balancer.ProtocolHTTP2},
 		protocol(`"explicitHttpConfig": {"httpProtocolOptions": {}}`):          {PanicThreshold: 50, LegacyPolicy: true, Protocol: balancer.ProtocolHTTP1},
-		protocol(`"useDownstreamProtocolConfig": {"httpProtocolOptions": {}}`): {PanicThreshold: 50, LegacyPolicy: true, Protocol: balancer.ProtocolAuto},
+		protocol(`"useDownstreamProtocolConfig": {"httpProtocolOptions": {}}`): {PanicThreshold: 50, LegacyPolicy: true, Protocol: balancer.ProtocolHTTP1},
 		protocol(`"autoConfig": {}`):                                           {PanicThreshold: 50, LegacyPolicy: true, Protocol: balancer.ProtocolAuto},
 	}
 	for json, want := range tests {

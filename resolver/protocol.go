@@ -63,8 +63,8 @@ func (p *path) httpOptions(o *httpv3.HttpProtocolOptions, c *balancer.Config) er
 		p, versions = p.to("auto_config"), o.GetAutoConfig()
 		p.warnUnread(o.GetAutoConfig(), explicitHTTPFields)
 	case o.GetUseDownstreamProtocolConfig() != nil:
-		// The protocol that the application speaks.
-		c.Protocol = balancer.ProtocolAuto
+		// The protocol that the application speaks, which http.Client does not say.
+		c.Protocol = balancer.ProtocolHTTP1
 		p, versions = p.to("use_downstream_protocol_config"), o.GetUseDownstreamProtocolConfig()
 		p.warnUnread(o.GetUseDownstreamProtocolConfig(), explicitHTTPFields)
 	case o.GetExplicitHttpConfig() != nil:
