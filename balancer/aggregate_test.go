@@ -197,3 +197,21 @@ func BenchmarkAggregate(b *testing.B) {
 		l.Done(Outcome{})
 	}
 }
+
+// A session keeps to its endpoint, in whichever cluster that is.
+func TestAggregateOverride(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAggregate(t, httpView, clusterOf("a", eds, one(at("a0:1"))), clusterOf("b", eds, one(at("b0:1"))))
+		for addresses, want := range map[string]string{"b0:1": "b0:1", "a0:1": "a0:1", "c0:1": "a0:1"} {
+			l, err := r.view.Pick(PickInfo{Override: Override{Addresses: addresses}})
+			if err != nil || l.Endpoint().Address() != want {
+				t.Errorf("picked %v, %v for %s; want %s", l, err, addresses, want)
+				continue
+			}
+			l.Done(Outcome{})
+		}
+		if _, err := r.view.Pick(PickInfo{Override: Override{Addresses: "c0:1", Strict: true}}); !errors.Is(err, ErrNoEndpoints) {
+			t.Errorf("a strict session at an endpoint that is not there: %v", err)
+		}
+	})
+}

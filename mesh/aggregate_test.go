@@ -38,9 +38,7 @@ func TestAggregate(t *testing.T) {
 				b.Kill()
 				_, _ = outer(within(t, long), request{})
 				eventually(t, outer, request{}, "c")
-				if _, err := call(within(t, long), request{}); !errors.Is(err, mesh.ErrUnavailable) {
-					t.Errorf("with all dead: %v, want ErrUnavailable", err)
-				}
+				eventuallyFails(t, call, mesh.ErrUnavailable)
 				b.Start()
 				eventuallyAnswers(t, call, "b")
 				a.Start()
