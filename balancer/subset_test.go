@@ -430,3 +430,37 @@ func BenchmarkPickSubset(b *testing.B) {
 		l.Done(Outcome{})
 	}
 }
+
+// A subset heeds what is found out about its endpoints, unless it is to have one
+// whatever its health.
+func TestSubsetsHeedHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, single := range []bool{false, true} {
+			s := &Subsets{Selectors: []SubsetSelector{{Keys: []string{"version"}, SingleHost: single}}}
+			r := newRig(t, httpView, &Config{Subsets: s}, one(version("a:1", "v1"), version("b:1", "v1"), version("c:1", "v2")))
+			picks := func() map[string]int {
+				got := map[string]int{}
+				for range 20 {
+					l, err := r.view.Pick(asks("v1"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					got[l.Endpoint().Address()]++
+				}
+				synctest.Wait()
+				return got
+			}
+			before := picks()
+			r.cluster.index["a:1"].mark(ejected, true)
+			r.cluster.healthChanged()
+			synctest.Wait()
+			after := picks()
+			if single && (before["a:1"] != 20 || after["a:1"] != 20) {
+				t.Errorf("one endpoint: %v, and after its ejection %v", before, after)
+			}
+			if !single && (before["a:1"] == 0 || after["a:1"] != 0) {
+				t.Errorf("%v, and after the ejection of a:1 %v", before, after)
+			}
+		}
+	})
+}

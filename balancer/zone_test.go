@@ -273,3 +273,19 @@ func BenchmarkPickZones(b *testing.B) {
 		})
 	}
 }
+
+// Where the callers are says nothing while most of them are not healthy.
+func TestCallersInPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		callers := inZones("own", 3, 3)
+		for i := range 4 {
+			callers.Localities[i%2].Endpoints[i/2].Health = Unhealthy
+		}
+		for threshold, want := range map[float64]map[string]int{50: {"a": 400, "b": 400}, 30: {"a": 800}} {
+			r, _ := zoneRig(t, httpView, &Config{ZoneAware: &ZoneAware{Routing: 100}, PanicThreshold: threshold}, inZones("e", 2, 2), callers)
+			if diff := cmp.Diff(want, r.zonesPicked(800), nearly); diff != "" {
+				t.Errorf("threshold %v (-want +got):\n%s", threshold, diff)
+			}
+		}
+	})
+}
