@@ -97,7 +97,7 @@ func TestPoolOpensOneAtATime(t *testing.T) {
 		if first.Conn() != second.Conn() {
 			t.Error("a further connection before the first was full")
 		}
-		if _, err := pick(t, nil, v); !errors.Is(err, ErrConnecting) { //nolint:staticcheck // nil does not wait
+		if _, err := pick(t, nil, v); !errors.Is(err, ErrConnecting) {
 			t.Errorf("without a context: %v", err)
 		}
 		if n := k.open(); n != 1 {

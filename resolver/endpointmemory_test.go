@@ -123,16 +123,17 @@ func FuzzRememberedAssignments(f *testing.F) {
 // An assignment that nobody keeps is forgotten.
 func TestAssignmentsAreForgotten(t *testing.T) {
 	memory := new(assignmentMemory)
-	_, a, err := memory.decode(TypesConfig{}, wireOf(t, manyEndpoints(t, 1000)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.GC()
-	if _, kept := memory.recall("c"); kept != a.(*balancer.Assignment) {
-		t.Error("not remembered while it is kept")
-	}
-	runtime.KeepAlive(a)
-	a = nil
+	func() {
+		_, a, err := memory.decode(TypesConfig{}, wireOf(t, manyEndpoints(t, 1000)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		if _, kept := memory.recall("c"); kept != a.(*balancer.Assignment) {
+			t.Error("not remembered while it is kept")
+		}
+		runtime.KeepAlive(a)
+	}()
 	for {
 		runtime.GC()
 		memory.mu.Lock()
