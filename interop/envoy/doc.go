@@ -16,7 +16,9 @@
 // weighted clusters; header changes at all four levels with all actions; rewrites of path
 // and host; redirects; direct responses; hash policies and the endpoints to which ring_hash
 // and maglev lead, with weights, localities, priorities, hostnames, keys of endpoints, and
-// endpoints of which EDS says that they are ill. What a proxy adds of its own is left out of the
+// endpoints of which EDS says that they are ill; subsets with all selectors and fallbacks.
+// Of policies that draw lots, shares are compared: of weighted clusters, localities and
+// endpoints, and of priorities in all states of health. What a proxy adds of its own is left out of the
 // comparison, in normalise_test.go and nowhere else.
 //
 // # Where they differ

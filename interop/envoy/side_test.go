@@ -34,7 +34,7 @@ type request struct {
 
 // answer is what came of it.
 type answer struct {
-	// Refused says why there is no answer: "no route", or an error.
+	// Refused says why there is no answer: noRoute, noEndpoints, or an error.
 	Refused string
 	// Seen is what the backend saw; nil if none was asked.
 	Seen *seen
@@ -59,9 +59,10 @@ type side struct {
 }
 
 const (
-	envoyNode = "envoy"
-	weftNode  = "weft"
-	noRoute   = "no route"
+	envoyNode   = "envoy"
+	weftNode    = "weft"
+	noRoute     = "no route"
+	noEndpoints = "no endpoints"
 )
 
 // envoySide calls through p with a plain http.Transport and plain grpc-go.
@@ -82,6 +83,8 @@ func envoySide(t *testing.T, p *process) *side {
 		case "", "-":
 		case "NR":
 			*a = answer{Refused: noRoute}
+		case "UH":
+			*a = answer{Refused: noEndpoints}
 		default:
 			a.Refused = flags
 		}
@@ -109,8 +112,11 @@ func weftSide(t *testing.T, xds string) *side {
 	s := &side{name: "Weft", http: meshHosts{client.Transport}}
 	s.dial = func(host string) (*grpc.ClientConn, error) { return m.Dial(host) }
 	s.refused = func(a *answer, err error) {
-		if errors.Is(err, mesh.ErrNoRoute) {
+		switch {
+		case errors.Is(err, mesh.ErrNoRoute):
 			*a = answer{Refused: noRoute}
+		case errors.Is(err, mesh.ErrNoEndpoints):
+			*a = answer{Refused: noEndpoints}
 		}
 	}
 	s.closeAtEnd(t)
