@@ -264,7 +264,7 @@ func TestFilterEndsCall(t *testing.T) {
 					if p.name == "grpc" && !errors.Is(err, errStamp) {
 						t.Errorf("%v does not wrap its cause", err)
 					}
-					if p.name == "http" && !slices.Equal(got.Response["X-Reply"], []string{"yes"}) {
+					if p.name == "http" && (!slices.Equal(got.Response["X-Reply"], []string{"yes"}) || !slices.Equal(got.Response["X-Mark"], []string{"b", "a"})) {
 						t.Errorf("the response's header is %v", got.Response)
 					}
 				}
@@ -294,14 +294,23 @@ func TestFilterEndsCall(t *testing.T) {
 	})
 }
 
-// TestFilterChangesPath has a filter send calls to another path.
+// TestFilterChangesPath has a filter send calls to another path, which the route then
+// rewrites.
 func TestFilterChangesPath(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
-		m := newMesh(t, filtering(p.service("back", echoBackend(t, p)), []string{httpFilter("a", stampConfig(`path: /shop.Orders/Put`))}, levels("", "", "", "")),
+		m := newMesh(t, filtering(p.service("back", echoBackend(t, p)), []string{httpFilter("a", stampConfig(`path: /shop.Orders/Put`))},
+			`{name: front, virtualHosts: [{name: all, domains: ["*"], routes: [
+				{match: {path: /shop.Orders/Get}, route: {cluster: back}},
+				{match: {prefix: /shop.}, route: {cluster: back, prefixRewrite: /mall.}}]}]}`),
 			mesh.WithFilter(stamps(&ends{})))
-		got, err := echo(t, m, p, "front", "/shop.Orders/Get", nil)
-		if err != nil || got.Path != "/shop.Orders/Put" {
-			t.Errorf("the backend got %s, %v", got.Path, err)
+		for from, want := range map[string]string{"/shop.Orders/Get": "/shop.Orders/Put", "/shop.Orders/List": "/mall.Orders/Put"} {
+			got, err := echo(t, m, p, "front", from, nil)
+			if err != nil || got.Path != want {
+				t.Errorf("the backend got %s for %s, %v", got.Path, from, err)
+			}
+			if original := got.Header["x-envoy-original-path"]; want == "/mall.Orders/Put" && !slices.Equal(original, []string{"/shop.Orders/Put"}) {
+				t.Errorf("the original path is %v", original)
+			}
 		}
 	})
 }

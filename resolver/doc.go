@@ -72,6 +72,17 @@
 // the route. x-envoy-original-path and, for HTTP, x-envoy-original-host keep what was
 // rewritten.
 //
+// # Filters
+//
+// A listener's HTTP filters, and what routes say of them, are read with the resources
+// that they stand in, by the kinds of [TypesConfig].Filters; see package filter. A table
+// makes the filters of each route once. Levels of a route configuration that say nothing
+// of filters share those of the level above. What is overridden is found by the filter's
+// name; the most specific level that names a filter says whether it is disabled. A filter
+// whose overrides do not fit, or whose configuration was to be discovered and cannot be had,
+// fails the route's calls: they must not go without. A route that answers itself does so
+// behind its filters.
+//
 // # What is not acted on
 //
 // Fields that are set and not acted on are [Warnings], unless leaving them out could
