@@ -78,10 +78,14 @@ func (c *Cluster) uncount(k *checked) {
 	}
 }
 
-// checkedOnce heeds a result, the first of the endpoint if it has just arrived.
-func (c *Cluster) checkedOnce(k *checked, passed, arrived bool) {
-	c.healthChanged()
-	if !arrived && !(passed && k.endpoint.has(ejected)) {
+// heed heeds a result: it changed what is thought of the endpoint, the endpoint passed,
+// it has now been checked for the first time.
+func (c *Cluster) heed(k *checked, changed, passed, arrived bool) {
+	absolved := passed && k.endpoint.has(ejected)
+	if !arrived && !absolved {
+		if changed {
+			c.healthChanged()
+		}
 		return
 	}
 	c.mu.Lock()
@@ -91,12 +95,14 @@ func (c *Cluster) checkedOnce(k *checked, passed, arrived bool) {
 	}
 	if arrived {
 		c.uncount(k)
-		c.settle()
 	}
-	if passed && !k.endpoint.has(failsChecks) {
+	if absolved && !k.endpoint.has(failsChecks) {
 		c.detector.absolve(k.endpoint)
+	}
+	if c.isSettled || c.awaited == 0 { // else nobody looks yet
 		c.reassess()
 	}
+	c.settle()
 }
 
 // used notes that the cluster has got a call.

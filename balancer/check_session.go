@@ -110,10 +110,10 @@ func (s *session) run() {
 	s.learn(verdict)
 	s.first = false
 	s.timer.Reset(s.interval())
-	k.mark()
+	changed := k.mark()
 	k.mu.Unlock()
 
-	k.cluster.checkedOnce(k, verdict <= PassedDegraded, arrived)
+	k.cluster.heed(k, changed, verdict <= PassedDegraded, arrived)
 }
 
 // learn takes in a result.
@@ -180,8 +180,9 @@ func (k *checked) hurry() {
 	}
 }
 
-// mark puts what the sessions say on the endpoint. The caller holds k.mu.
-func (k *checked) mark() {
+// mark puts what the sessions say on the endpoint, and reports whether that is news. The
+// caller holds k.mu.
+func (k *checked) mark() (changed bool) {
 	var flags condition
 	for _, s := range k.sessions {
 		if s.fails {
@@ -194,8 +195,8 @@ func (k *checked) mark() {
 			flags |= uncounted
 		}
 	}
-	k.endpoint.mark(flags, true)
-	k.endpoint.mark(allChecks&^flags, false)
+	changed = k.endpoint.mark(flags, true)
+	return k.endpoint.mark(allChecks&^flags, false) || changed
 }
 
 // FailHealthCheck takes the endpoint out until its active health checks pass again: it
@@ -214,9 +215,11 @@ func (e *Endpoint) FailHealthCheck() {
 	for _, s := range k.sessions {
 		s.learn(RefusedUncounted)
 	}
-	k.mark()
+	changed := k.mark()
 	k.mu.Unlock()
-	k.cluster.healthChanged()
+	if changed {
+		k.cluster.healthChanged()
+	}
 }
 
 // IsChecked reports whether active health checks are made of the endpoint.

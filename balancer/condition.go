@@ -20,16 +20,17 @@ const (
 	ejected
 )
 
-// mark sets or clears flags. Cluster.healthChanged is to follow.
-func (e *Endpoint) mark(flags condition, on bool) {
+// mark sets or clears flags, and reports whether any was otherwise. If so,
+// Cluster.healthChanged is to follow.
+func (e *Endpoint) mark(flags condition, on bool) (changed bool) {
 	if on {
-		e.condition.Or(flags)
-	} else {
-		e.condition.And(^flags)
-		if flags&failsChecks != 0 {
-			e.recovered(time.Now())
-		}
+		return e.condition.Or(flags)&flags != flags
 	}
+	before := e.condition.And(^flags)
+	if before&flags&failsChecks != 0 {
+		e.recovered(time.Now())
+	}
+	return before&flags != 0
 }
 
 func (e *Endpoint) has(flag condition) bool { return e.condition.Load()&flag != 0 }
