@@ -355,6 +355,19 @@ func TestChecksComeAndGo(t *testing.T) {
 	})
 }
 
+// TestFirstCheckOfOneInUse has one failure of whatever kind be enough, as if the endpoint
+// had waited for it.
+func TestFirstCheckOfOneInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeProbes()
+		f.find("b", Unreachable)
+		r := newCheckRig(t, f, checking(), checkedAt("a", "b"))
+		r.goesTo("without checks", "a", "b")
+		r.cluster.Configure(checking(everySecond()))
+		r.goesTo("with checks", "a")
+	})
+}
+
 // TestAllChecksMustPass where there are several.
 func TestAllChecksMustPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

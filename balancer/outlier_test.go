@@ -194,6 +194,34 @@ func TestEjectionTimes(t *testing.T) {
 	})
 }
 
+// TestRowsEndWithEjection has failures in panic, during an ejection, not count after it.
+func TestRowsEndWithEjection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, httpView, detecting(strict()), one(at("a:1"), at("b:1")))
+		r.calls("a:1", 2, Outcome{Code: 500})
+		r.calls("a:1", 1, Outcome{Code: 500})
+		r.wantEjected("meanwhile", "a:1")
+		time.Sleep(15 * time.Second)
+		r.calls("a:1", 1, Outcome{Code: 500})
+		r.wantEjected("one failure after it")
+	})
+}
+
+// TestShorterInterval takes effect at once, counted from the sweep before.
+func TestShorterInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := strict()
+		o.Interval = time.Hour
+		r := newRig(t, httpView, detecting(o), one(at("a:1"), at("b:1")))
+		r.calls("a:1", 2, Outcome{Code: 500})
+		time.Sleep(time.Minute)
+		r.wantEjected("no sweep yet", "a:1")
+		r.cluster.Configure(detecting(strict()))
+		time.Sleep(time.Millisecond)
+		r.wantEjected("a sweep that is overdue")
+	})
+}
+
 func TestEjectionJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := strict()
