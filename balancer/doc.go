@@ -18,14 +18,14 @@
 // endpoint by the cluster's policy. Load goes to the first priority as long as
 // enough of it is available and spills to the next in proportion to what is missing
 // (Envoy's priority levels, overprovisioning factor and degraded endpoints). An
-// endpoint is available unless its source calls it unhealthy or its connection
-// fails. When fewer are available than the panic threshold and no other priority
+// endpoint is available unless its source, active health checks or outlier detection
+// call it unhealthy or its connection fails. When fewer are available than the panic threshold and no other priority
 // can stand in, health is ignored. However the shares fall, a call does not fail
 // while there is an endpoint it may go to.
 //
 // Under ring_hash and maglev the hash of the call ([PickInfo]) chooses the priority and,
 // in one table over all its localities, the endpoint. The tables are those of Envoy, and
-// the same for gRPC and HTTP; they stand over what is healthy by its source, connected
+// the same for gRPC and HTTP; they stand over what is healthy, connected
 // or not. A call whose endpoint cannot be reached goes to the next in the table. A gRPC
 // connection is made when a call's hash first asks for it, and the call waits.
 //
@@ -37,6 +37,18 @@
 // [ZoneAware] has calls stay in the process's own locality, by where its endpoints and
 // the process's peers ([Local]) are. An [Override] names the endpoint of a session, and
 // comes before all of these.
+//
+// # Health
+//
+// What a source says of an endpoint is in its [EndpointConfig]; what was found out beside it
+// is on the [Endpoint], for all views of the cluster, and outlives updates. [HealthCheck]s
+// probe endpoints by timers that belong to the Cluster, with the probers that
+// [ClusterOptions] names. [OutlierDetection] goes by what [Link.Done] is told: a call
+// adds to counters of the endpoint; failures in a row eject at once, rates with the next
+// sweep. A change makes a snapshot of the same members and new classes, which the views
+// pick by. An endpoint that its source takes away goes at once, whatever its checks say.
+//
+// # Load
 //
 // peak_ewma and client_side_weighted_round_robin go by what calls and endpoints tell of
 // latency and load: [Link.Answered] and [Link.ReportLoad], which a protocol's adapter
