@@ -86,7 +86,6 @@ func (p *subsetParts) resolve(s *snapshot, c *Criteria) []*part {
 }
 
 func newSubsetIndex(config *Subsets) *subsetIndex {
-
 	x := &subsetIndex{config: config}
 	for i := range config.Selectors {
 		s := &config.Selectors[i]

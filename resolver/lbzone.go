@@ -44,7 +44,7 @@ func (p *path) typedZoneAware(m *commonlbv3.LocalityLbConfig_ZoneAwareLbConfig, 
 	default:
 		return q.to("locality_basis").errorf("unknown value %d", m.GetLocalityBasis())
 	}
-	if m.GetForceLocalityDirectRouting() { //nolint:staticcheck // what control planes still send
+	if m.GetForceLocalityDirectRouting() { // the older name
 		z.ForceLocalSize = 1
 	}
 	if force := m.GetForceLocalZone(); force != nil {
