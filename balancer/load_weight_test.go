@@ -48,6 +48,7 @@ func TestLoadWeight(t *testing.T) {
 // tell has the endpoints that are given report weights, in units of 100 calls a second
 // at full utilization.
 func (r *rig) tell(weights map[string]float64) {
+	synctest.Wait() // the links are the rebuild's while it runs
 	for _, l := range r.view.links {
 		if w, ok := weights[l.endpoint.Address()]; ok {
 			l.ReportLoad(&Load{CPU: 1, QueriesPerSecond: 100 * w})

@@ -41,6 +41,7 @@ func tail(t *testing.T, p Policy) (p95, p99 time.Duration, slow float64) {
 			}()
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		slices.Sort(latencies)
 		p95, p99, slow = latencies[calls*95/100], latencies[calls*99/100], float64(n)/calls
 	})
