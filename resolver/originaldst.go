@@ -30,10 +30,10 @@ func (p *path) originalDst(m *clusterv3.Cluster, c *balancer.Config) error {
 	if o.GetUseHttpHeader() {
 		c.OriginalDst.Header = strings.ToLower(cmp.Or(o.GetHttpHeaderName(), originalDstHeader))
 	}
-	if port := o.GetUpstreamPortOverride().GetValue(); port > math.MaxUint16 {
+	port := o.GetUpstreamPortOverride().GetValue()
+	if port > math.MaxUint16 {
 		return q.to("upstream_port_override").errorf("%d is not a port", port)
-	} else {
-		c.OriginalDst.Port = uint16(port)
 	}
+	c.OriginalDst.Port = uint16(port)
 	return nil
 }

@@ -65,7 +65,7 @@ func run(ctx context.Context, out io.Writer, bad bool) (promoted bool, err error
 	if err != nil {
 		return false, err
 	}
-	defer file.remove()
+	defer func() { err = errors.Join(err, file.remove()) }()
 
 	// This is all that a client program needs.
 	m, err := mesh.New(mesh.WithPolicyFile(file.path), mesh.WithLogger(slog.New(slog.DiscardHandler)))
