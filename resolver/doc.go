@@ -66,7 +66,7 @@
 //
 // A header's value may ask for what a client in the process can tell: %REQ(x)%,
 // %PROTOCOL%, %ROUTE_NAME%, %UPSTREAM_CLUSTER%, and in responses
-// %RESP(x)% and %RESPONSE_CODE%; there %REQ(x)% is what the application sent. A header
+// %RESP(x)% and %RESPONSE_CODE%; there %REQ(x)% is the request as it was sent. A header
 // with any other command is left as it is, with a warning, which is what Envoy does
 // where there is no downstream connection to tell about; a path or host with one fails
 // the route. x-envoy-original-path and, for HTTP, x-envoy-original-host keep what was
