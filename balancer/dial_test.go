@@ -125,6 +125,7 @@ func TestRace(t *testing.T) {
 			took := time.Since(start)
 			synctest.Wait()
 			time.Sleep(time.Minute) // what lost ends
+			synctest.Wait()
 			if c.want == "" {
 				if err == nil {
 					t.Errorf("%s: connected", c.name)
