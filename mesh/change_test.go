@@ -312,6 +312,32 @@ func TestHTTPHostRewrites(t *testing.T) {
 	}
 }
 
+// TestSuppressEnvoyHeaders: a listener whose router is told to suppress Envoy's headers
+// has rewrites say nothing of what they replaced.
+func TestSuppressEnvoyHeaders(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := echoBackend(t, p)
+		const config = `{name: r, virtual_hosts: [{name: h, domains: ["*"], routes: [{match: {prefix: ""}, route: {cluster: backend, prefix_rewrite: "/t", host_rewrite_literal: h}}]}]}`
+		policy := string(rawRoutes(p, b, config))
+		for router, kept := range map[string]bool{"v3.Router": true, "v3.Router, suppress_envoy_headers: true": false} {
+			m := meshtest.New(t, mesh.WithPolicy([]byte(strings.Replace(policy, "v3.Router", router, 1))))
+			got, err := echo(t, m, p, "orders", "/s.A/b", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(got.Path, "/t") {
+				t.Errorf("%s: the path is %q", router, got.Path)
+			}
+			for _, name := range []string{"x-envoy-original-path", "x-envoy-original-host"} {
+				rewritten := name == "x-envoy-original-path" || p.name == "http" // gRPC rewrites hosts for the trusted alone
+				if _, ok := got.Header[name]; ok != (kept && rewritten) {
+					t.Errorf("%s: %s: %v", router, name, got.Header)
+				}
+			}
+		}
+	})
+}
+
 // TestGRPCAuthority: a control plane that is not trusted cannot rewrite the authority
 // of gRPC calls, and the application's own wins over policy (gRFCs A81, A111).
 func TestGRPCAuthority(t *testing.T) {

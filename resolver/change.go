@@ -20,6 +20,7 @@ type Change struct {
 	host              *hostRewrite
 	clusterHost       *hostRewrite // of the weighted cluster; the route's goes over it
 	filters           filter.Chain
+	keepsNoOriginals  bool
 }
 
 // Rewritten is what a call is to say instead of what the application said.
@@ -69,7 +70,9 @@ func (c *Change) Request(r *Request, h MutableHeaders, protocol string) (to Rewr
 			if r.RawQuery != "" {
 				old += "?" + r.RawQuery
 			}
-			h.Set(originalPath, old)
+			if !c.keepsNoOriginals {
+				h.Set(originalPath, old)
+			}
 		}
 	}
 	return to
@@ -86,10 +89,21 @@ func (c *Change) rehost(w *hostRewrite, now *Request, h MutableHeaders, of *subj
 		return false
 	}
 	if w == c.host && !now.GRPC { // Envoy notes nothing of the cluster's
-		w.keep(now.Authority, h)
+		c.keep(now.Authority, h)
 	}
 	now.Authority = host
 	return true
+}
+
+// keepNoOriginals has a route's rewrites leave no word of what they replace.
+func (r *Route) keepNoOriginals() {
+	for i := range r.destinations {
+		if to := &r.destinations[i]; to.Change != nil {
+			without := *to.Change
+			without.keepsNoOriginals = true
+			to.Change = &without
+		}
+	}
 }
 
 // AutoHost reports whether the name of a call's endpoint, if it has one, takes the
@@ -105,13 +119,15 @@ func (c *Change) Rehosted(r *Request, h MutableHeaders) {
 	if c.clusterHost != nil {
 		host = c.clusterHost.literal
 	}
-	c.host.keep(host, h)
+	c.keep(host, h)
 }
 
 // keep keeps a host that another takes the place of.
-func (w *hostRewrite) keep(host string, h MutableHeaders) {
-	h.Set(originalHost, host)
-	if !w.forwarded {
+func (c *Change) keep(host string, h MutableHeaders) {
+	if !c.keepsNoOriginals {
+		h.Set(originalHost, host)
+	}
+	if !c.host.forwarded {
 		return
 	}
 	list := strings.Join(h.Values(forwardedHost), ",")

@@ -64,7 +64,7 @@ var harmlessFilters = map[string]bool{
 }
 
 // filters reads a listener's filters: the router must be there, and be the last.
-func (p *path) filters(list []*hcmv3.HttpFilter) ([]httpFilter, error) {
+func (p *path) filters(list []*hcmv3.HttpFilter, v *listener) ([]httpFilter, error) {
 	var filters []httpFilter
 	names := make(map[string]bool, len(list))
 	for i, f := range list {
@@ -80,7 +80,7 @@ func (p *path) filters(list []*hcmv3.HttpFilter) ([]httpFilter, error) {
 		last := i == len(list)-1
 		switch {
 		case url == routerURL && last:
-			return filters, nil
+			return filters, q.to("typed_config").router(f.GetTypedConfig(), v)
 		case url == routerURL:
 			return nil, q.errorf("the router must be the last filter")
 		}

@@ -24,6 +24,7 @@ type listener struct {
 	hosting           hosting
 	maxStreamDuration time.Duration // zero is unset
 	filters           []httpFilter
+	keepsNoOriginals  bool // of what rewrites replace (Router.suppress_envoy_headers)
 }
 
 func decodeListener(c TypesConfig, raw []byte) (string, any, error) {
@@ -106,7 +107,7 @@ func (p *path) connectionManager(hcm *hcmv3.HttpConnectionManager, v *listener) 
 	}
 	v.hosting.stripPort = hcm.GetStripAnyHostPort()
 	v.hosting.stripLastDot = hcm.GetStripTrailingHostDot()
-	if v.filters, err = p.filters(hcm.GetHttpFilters()); err != nil {
+	if v.filters, err = p.filters(hcm.GetHttpFilters(), v); err != nil {
 		return err
 	}
 	p.warnUnread(hcm, hcmFields)

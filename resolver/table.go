@@ -62,6 +62,7 @@ type tableSpec struct {
 	hosting           hosting
 	maxStreamDuration time.Duration
 	filters           []httpFilter
+	keepsNoOriginals  bool
 }
 
 // virtualHosts returns those that the target's calls may be for.
@@ -119,6 +120,9 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 		for i, p := range h.routes {
 			routes[i] = p.bind(h, s.maxStreamDuration, cluster)
 			routes[i].filter(p, hostFilters.under(p.filters))
+			if s.keepsNoOriginals {
+				routes[i].keepNoOriginals()
+			}
 		}
 		t.routes[h.ordinal] = routes
 		if t.fixed {

@@ -20,7 +20,7 @@ func ExampleReport_SetHeader() {
 	}))
 	defer server.Close()
 
-	resp, err := server.Client().Get(server.URL) //nolint:noctx // an example
+	resp, err := server.Client().Get(server.URL)
 	if err != nil {
 		fmt.Println(err)
 		return
