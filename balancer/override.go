@@ -139,15 +139,20 @@ func (v *View) pickOverride(p *picker, info PickInfo) (l *Link, done bool, err e
 	return nil, false, nil
 }
 
-// usedByOverrides keeps links to draining endpoints where sessions may keep to them:
-// those that there are, where connections are made ahead of calls (gRFC A55).
+// usedByOverrides keeps links to endpoints that are not well where sessions may keep to
+// them. Where connections are made ahead of calls, these are the links to draining
+// endpoints that there are (gRFC A55).
 func (r *round) usedByOverrides(used []bool) {
-	if !r.built.config.OverrideHealth.Has(Draining) {
-		return
-	}
-	for k, class := range r.built.classes {
-		if class == classDraining && (r.options.OnDemand || r.links[k] != nil) {
-			used[k] = true
+	set := r.built.config.OverrideHealth
+	switch {
+	case set&^(Healths(HealthUnknown, Healthy, Degraded)|NoHealth) == 0:
+	case r.options.OnDemand:
+		for k := range used {
+			used[k] = used[k] || r.overridable(r.built, k)
+		}
+	case set.Has(Draining):
+		for k, class := range r.built.classes {
+			used[k] = used[k] || class == classDraining && r.links[k] != nil
 		}
 	}
 }

@@ -40,6 +40,8 @@ func TestOverride(t *testing.T) {
 		{override: Override{Addresses: "sick:1"}},
 		{override: Override{Addresses: "leaving:1"}},
 		{override: Override{Addresses: "leaving:1"}, health: Healths(HealthUnknown, Draining), want: "leaving:1"},
+		{override: Override{Addresses: "sick:1"}, health: Healths(HealthUnknown, Unhealthy), want: "sick:1"},
+		{override: Override{Addresses: "sick:1"}, health: Healths(HealthUnknown, Draining)},
 		{override: Override{Addresses: "gone:1"}},
 		{override: Override{Addresses: "gone:1, far:1"}, want: "far:1"},
 		{override: Override{Addresses: "sick:1,far:1"}, want: "far:1"},
