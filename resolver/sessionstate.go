@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"encoding/base64"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -134,10 +133,11 @@ func envoyCookie(raw string) (address string, expires uint64, ok bool) {
 	return address, expires, address != ""
 }
 
-// textPlace reads "ip:port", perhaps with ";cluster" behind it.
+// textPlace reads "ip:port", perhaps with ";cluster" behind it. Anything else is taken
+// for an endpoint that there is not, so that a strict session fails (as in Envoy).
 func textPlace(text string) sessionPlace {
 	address, cluster, _ := strings.Cut(text, ";")
-	if _, err := netip.ParseAddrPort(address); err != nil {
+	if address == "" {
 		return sessionPlace{}
 	}
 	return sessionPlace{address, strings.TrimPrefix(strings.Trim(cluster, `"`), clusterPrefix)}

@@ -36,10 +36,11 @@ func TestSessionEncoding(t *testing.T) {
 		{b64("10.0.0.1:80;cluster:c"), sessionPlace{"10.0.0.1:80", "c"}}, // gRPC's
 		{b64(`10.0.0.1:80;"c"`), sessionPlace{"10.0.0.1:80", "c"}},
 		{base64.RawStdEncoding.EncodeToString([]byte("10.0.0.1:80")), at},
-		{b64("orders:80"), sessionPlace{}},
-		{b64("\n\x09orders:80"), sessionPlace{}},
-		{b64("\n\xff"), sessionPlace{}},
+		{b64("orders:80"), sessionPlace{address: "orders:80"}}, // which no endpoint has for its address
+		{b64("\n\x09orders:80"), sessionPlace{address: "orders:80"}},
+		{b64("\n\xff"), sessionPlace{address: "\n\xff"}},
 		{b64(""), sessionPlace{}},
+		{b64(";cluster:c"), sessionPlace{}},
 		{"not base64", sessionPlace{}},
 	} {
 		if diff := cmp.Diff(c.want, decodeSession(c.value, sessionTime), cmp.AllowUnexported(sessionPlace{})); diff != "" {
@@ -130,7 +131,8 @@ func TestStatefulSession(t *testing.T) {
 		{name: "nobody answers", config: cookieState, path: "/shop", header: map[string][]string{"Cookie": {"s=" + proto}}, want: filter.Host{Address: at}},
 		{name: "another path", config: cookieState, path: "/shopping", header: map[string][]string{"Cookie": {"s=" + proto}}, answers: at},
 		{name: "another cookie", config: cookieState, path: "/shop", header: map[string][]string{"Cookie": {"t=" + proto}}, answers: at, response: "s="},
-		{name: "nonsense", config: cookieState, path: "/shop", header: map[string][]string{"Cookie": {"s=nonsense"}}, answers: at, response: "s="},
+		{name: "nonsense", config: cookieState, path: "/shop", header: map[string][]string{"Cookie": {"s=nonsense"}}, want: filter.Host{Address: "\x9e\x89\xecz{\x1e"}, answers: at, response: "s="},
+		{name: "not base64", config: cookieState, path: "/shop", header: map[string][]string{"Cookie": {"s=non sense"}}, answers: at, response: "s="},
 		{name: "strict", config: cookieState + `, "strict": true, "statusOnStrictDestinationNotFound": 404`, path: "/shop", header: map[string][]string{"Cookie": {"s=" + proto}},
 			want: filter.Host{Address: at, Strict: true, Missing: 404}, answers: at},
 		{name: "a header, new", config: headerState, path: "/", answers: at, response: text},
