@@ -2,6 +2,7 @@ package meshtest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -83,7 +84,7 @@ func (c *ControlPlane) Start() {
 	c.serving = make(chan struct{})
 	go func(server *xdsserver.Server, done chan struct{}) {
 		defer close(done)
-		if err := server.Serve(l); err != nil {
+		if err := server.Serve(l); err != nil && !errors.Is(err, xdsserver.ErrClosed) { // killed before it served
 			c.tb.Errorf("meshtest: control plane %s: %v", l.Addr(), err)
 		}
 	}(c.server, c.serving)
