@@ -17,7 +17,8 @@
 // and host; redirects; direct responses; hash policies and the endpoints to which ring_hash
 // and maglev lead, with weights, localities, priorities, hostnames, keys of endpoints, and
 // endpoints of which EDS says that they are ill; subsets with all selectors and fallbacks.
-// Of policies that draw lots, shares are compared: of weighted clusters, localities and
+// Sessions by cookies and headers, their own and the other's, of endpoints that are well,
+// ill and gone, strict or not. Of policies that draw lots, shares are compared: of weighted clusters, localities and
 // endpoints, and of priorities in all states of health. What a proxy adds of its own is left out of the
 // comparison, in normalise_test.go and nowhere else.
 //
@@ -50,6 +51,9 @@
 //     any other policy; Envoy's tables leave these out and their share of the calls fails.
 //     Under use_hostname_for_hashing an endpoint without a hostname has its address for a
 //     key, not nothing. A priority whose localities have no weight is balanced without.
+//   - A session's cookie that Weft gave a gRPC call names the cluster too (gRFC A60), which
+//     Envoy does not understand. gRPC knows three statuses of override_host_status, and
+//     keeps to a draining endpoint only if it has a connection to it (gRFC A55).
 //   - In panic calls go to draining endpoints only if there are no others.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 package envoy

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -21,20 +22,35 @@ import (
 type pair struct {
 	cp          *meshtest.ControlPlane
 	envoy, weft *side
+	proxy       *process // Envoy's
 	grpc        bool     // call by gRPC
 	hosts       []string // that gRPC calls
+	filters     []*hcmv3.HttpFilter
 	applied     int
+}
+
+// setup is what the two of a pair have from the beginning.
+type setup struct {
+	filters []*hcmv3.HttpFilter // before the router
+	zone    string              // where both say they are
+	local   string              // the cluster of which both say they are
 }
 
 func newPair(t *testing.T, grpc bool, hosts ...string) *pair {
 	t.Helper()
+	return setup{}.pair(t, grpc, hosts...)
+}
+
+func (s setup) pair(t *testing.T, grpc bool, hosts ...string) *pair {
+	t.Helper()
 	cp := meshtest.NewControlPlane(t)
-	p := &pair{cp: cp, grpc: grpc}
+	p := &pair{cp: cp, grpc: grpc, filters: s.filters}
 	if grpc {
 		p.hosts = hosts
 	}
-	p.envoy = envoySide(t, startEnvoy(t, cp.Addr, routesName))
-	p.weft = weftSide(t, cp.Addr)
+	p.proxy = startEnvoy(t, cp.Addr, s)
+	p.envoy = envoySide(t, p.proxy)
+	p.weft = weftSide(t, cp.Addr, s)
 	return p
 }
 
@@ -60,6 +76,7 @@ func (p *pair) apply(t *testing.T, policy *policy) bool {
 	p.applied++
 	marker := fmt.Sprintf("/oracle.Marker/%d", p.applied)
 	policy.mark(marker)
+	policy.filters = p.filters
 	before := p.rejections()
 	p.cp.Apply(policy.yaml(t, p.hosts))
 	rejected := map[string]string{}

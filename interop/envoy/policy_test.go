@@ -3,6 +3,7 @@ package envoy
 import (
 	"encoding/json"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -27,6 +28,7 @@ type policy struct {
 	routes    *routev3.RouteConfiguration
 	clusters  []*clusterv3.Cluster
 	endpoints []*endpointv3.ClusterLoadAssignment
+	filters   []*hcmv3.HttpFilter // of listeners, before the router; Envoy has had them from its start
 }
 
 // routesName is the name of the route configuration of all targets.
@@ -56,10 +58,7 @@ func (p *policy) yaml(t *testing.T, hosts []string) string {
 			ApiListener: &listenerv3.ApiListener{ApiListener: pack(t, &hcmv3.HttpConnectionManager{
 				StatPrefix:     host,
 				RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routesName, ConfigSource: ads}},
-				HttpFilters: []*hcmv3.HttpFilter{{
-					Name:       "router",
-					ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, &routerv3.Router{})},
-				}},
+				HttpFilters:    withRouter(t, p.filters),
 			})},
 		})
 	}
@@ -68,6 +67,13 @@ func (p *policy) yaml(t *testing.T, hosts []string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+func withRouter(t *testing.T, filters []*hcmv3.HttpFilter) []*hcmv3.HttpFilter {
+	return append(slices.Clone(filters), &hcmv3.HttpFilter{
+		Name:       "envoy.filters.http.router",
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, &routerv3.Router{})},
+	})
 }
 
 var ads = &corev3.ConfigSource{

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // binaryVar names the Envoy to compare with.
@@ -27,14 +29,14 @@ type object = map[string]any
 
 // startEnvoy runs an Envoy that takes clusters, endpoints and the route configuration
 // of its one listener from the control plane at xds.
-func startEnvoy(t *testing.T, xds, routeConfig string) *process {
+func startEnvoy(t *testing.T, xds string, s setup) *process {
 	t.Helper()
 	binary := os.Getenv(binaryVar)
 	if binary == "" {
 		t.Skip(binaryVar + " names no Envoy to compare with; .ci/interop installs one and runs these tests")
 	}
 	dir := t.TempDir()
-	config, err := json.Marshal(envoyBootstrap(t, xds, routeConfig))
+	config, err := json.Marshal(envoyBootstrap(t, xds, s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,15 +110,23 @@ func (p *process) findListener() bool {
 }
 
 // envoyBootstrap has nothing of the policy that is compared; that comes by ADS.
-func envoyBootstrap(t *testing.T, xds, routeConfig string) object {
+func envoyBootstrap(t *testing.T, xds string, s setup) object {
 	loopback := func(port string) object {
 		return object{"socket_address": object{"address": "127.0.0.1", "port_value": json.Number(port)}}
 	}
 	ads := object{"ads": object{}, "resource_api_version": "V3"}
 	_, port, _ := strings.Cut(xds, ":")
 	const http2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-	return object{
-		"node":  object{"id": envoyNode, "cluster": t.Name()},
+	var filters []json.RawMessage
+	for _, f := range withRouter(t, s.filters) {
+		text, err := protojson.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		filters = append(filters, text)
+	}
+	o := object{
+		"node":  object{"id": envoyNode, "cluster": t.Name(), "locality": object{"zone": s.zone}},
 		"admin": object{"address": loopback("0")},
 		"dynamic_resources": object{
 			"ads_config": object{
@@ -146,18 +156,23 @@ func envoyBootstrap(t *testing.T, xds, routeConfig string) object {
 					"typed_config": object{
 						"@type":               "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 						"stat_prefix":         "callers",
-						"rds":                 object{"route_config_name": routeConfig, "config_source": ads},
+						"rds":                 object{"route_config_name": routesName, "config_source": ads},
 						"generate_request_id": false,
 						"local_reply_config":  tellFlags,
-						"http_filters": []object{{
-							"name":         "envoy.filters.http.router",
-							"typed_config": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-						}},
+						"http_filters":        filters,
 					},
 				}}}},
 			}},
 		},
 	}
+	if s.local != "" { // which Envoy wants to know before it asks anybody
+		o["cluster_manager"] = object{"local_cluster_name": s.local}
+		static := o["static_resources"].(object)
+		static["clusters"] = append(static["clusters"].([]object), object{
+			"name": s.local, "type": "EDS", "eds_cluster_config": object{"eds_config": ads},
+		})
+	}
+	return o
 }
 
 // flagsHeader is where Envoy's own answers say why they were given: NR is no route.

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -84,7 +85,11 @@ func envoySide(t *testing.T, p *process) *side {
 		case "NR":
 			*a = answer{Refused: noRoute}
 		case "UH":
-			*a = answer{Refused: noEndpoints}
+			refused := answer{Refused: noEndpoints}
+			if a.Status != http.StatusServiceUnavailable && a.Status != -int(codes.Unavailable) {
+				refused.Status = a.Status // that policy has for it
+			}
+			*a = refused
 		default:
 			a.Refused = flags
 		}
@@ -94,14 +99,15 @@ func envoySide(t *testing.T, p *process) *side {
 }
 
 // weftSide calls through a mesh.
-func weftSide(t *testing.T, xds string) *side {
+func weftSide(t *testing.T, xds string, s setup) *side {
 	bootstrap, err := json.Marshal(object{
 		"xds_servers": []object{{
 			"server_uri":      xds,
 			"channel_creds":   []object{{"type": "insecure"}},
 			"server_features": []string{"trusted_xds_server"}, // it may rewrite hosts of gRPC calls (gRFC A81)
 		}},
-		"node": object{"id": weftNode},
+		"node": object{"id": weftNode, "locality": object{"zone": s.zone}},
+		"weft": object{"local_cluster": s.local},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -109,18 +115,22 @@ func weftSide(t *testing.T, xds string) *side {
 	m := meshtest.New(t, mesh.WithBootstrap(bootstrap), mesh.WithLogger(slog.New(slog.DiscardHandler)))
 	client := m.HTTPClient()
 	t.Cleanup(client.CloseIdleConnections)
-	s := &side{name: "Weft", http: meshHosts{client.Transport}}
-	s.dial = func(host string) (*grpc.ClientConn, error) { return m.Dial(host) }
-	s.refused = func(a *answer, err error) {
+	w := &side{name: "Weft", http: meshHosts{client.Transport}}
+	w.dial = func(host string) (*grpc.ClientConn, error) { return m.Dial(host) }
+	w.refused = func(a *answer, err error) {
 		switch {
 		case errors.Is(err, mesh.ErrNoRoute):
 			*a = answer{Refused: noRoute}
 		case errors.Is(err, mesh.ErrNoEndpoints):
-			*a = answer{Refused: noEndpoints}
+			refused := answer{Refused: noEndpoints}
+			if a.Status != 0 && a.Status != -int(codes.Unavailable) {
+				refused.Status = a.Status
+			}
+			*a = refused
 		}
 	}
-	s.closeAtEnd(t)
-	return s
+	w.closeAtEnd(t)
+	return w
 }
 
 // meshHosts sends all requests to one target of the mesh, whatever host they name.
