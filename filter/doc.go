@@ -1,5 +1,5 @@
 // Package filter is how calls are looked at, changed, held up and answered on their
-// way: one mechanism for gRPC and HTTP, for the filters that come with Weft and for
+// way, out of clients and into servers: one mechanism for gRPC and HTTP, for the filters that come with Weft and for
 // those of a program.
 //
 // Three types matter to a reader. A [Kind] reads the configurations of a type and
@@ -36,4 +36,8 @@
 // order, once per call however often it is tried. A filter ends a call by
 // returning an error: a [Reply] is the answer that the caller gets, under HTTP a
 // response and under gRPC a status.
+//
+// On servers it is the same, for the calls that come in: Request.Server tells the sides
+// apart. Callers of a server get replies and statuses as they are; of an error that is
+// neither, they get to know that the call is refused.
 package filter

@@ -8,7 +8,8 @@ import (
 
 // Filter handles the calls of a route. It is used from any number of goroutines.
 type Filter interface {
-	// Request is called before a call goes out, and may take its time within ctx.
+	// Request is called before a call goes out of a client, or reaches what a server has
+	// for it, and may take its time within ctx.
 	// It may change r, which is the call's own until Request returns.
 	//
 	// An error ends the call: as the answer, if it is a [Reply]; else the call fails

@@ -1,7 +1,9 @@
 package filter
 
-// Request is a call's request, of either protocol. What a filter writes to the
-// fields below Header takes effect; the others say what is.
+// Request is a call's request, of either protocol, on its way out of a client or into a
+// server. What a filter writes to Header and the fields below it takes effect; the others
+// say what is. On servers, the Path of a gRPC call does not change which method is called,
+// and Override has no meaning.
 type Request struct {
 	// Header is the request's header: HTTP's, without Host, or gRPC's metadata.
 	Header Header
@@ -26,12 +28,18 @@ type Request struct {
 	// GRPC says that the call is a gRPC call and not an HTTP request.
 	GRPC bool
 
-	// Target is what the caller named, without scheme: "orders:8080".
+	// Server says that the request came in to a server, else it goes out of a client.
+	Server bool
+	// Peer is who sent it to the server, "ip:port"; empty on clients.
+	Peer string
+
+	// Target is what the caller named, without scheme: "orders:8080". On servers it is
+	// the listener that the program named.
 	Target string
 	// Route and VirtualHost are the names that policy gives them; they may be empty.
 	Route, VirtualHost string
 	// Cluster is the name of the cluster that the call goes to; empty if the route
-	// answers it.
+	// answers it, and on servers.
 	Cluster string
 }
 

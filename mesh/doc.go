@@ -1,5 +1,6 @@
 // Package mesh is the door to Weft: gRPC and net/http clients whose calls are
-// discovered, routed and balanced by policy, in the process.
+// discovered, routed and balanced by policy, in the process, and servers whose calls
+// pass the filters of policy.
 //
 // A program makes one [Mesh] and takes its clients from it:
 //
@@ -30,6 +31,19 @@
 // port. Istio then needs no more than its sidecar configuration, and, where it asks
 // for mTLS, certificate_providers of the bootstrap that go by the names of its
 // secrets: "default" for the process's certificate, "ROOTCA" for the roots.
+//
+// # Servers
+//
+// [Mesh.ServerOptions] and [Mesh.Handler] have a server go by a listener of its own:
+//
+//	s := grpc.NewServer(m.ServerOptions("orders")...)
+//	http.ListenAndServe(":8080", m.Handler("orders", mux))
+//
+// The listener's routes say which filters a call passes. No call is served without what
+// policy asks: calls wait for the first policy within their context, and are refused
+// where the listener does not exist or asks for what this version cannot do, as for TLS;
+// the log then says why, and the caller just that. A program that has no policy for its
+// servers leaves them as they are.
 //
 // # Mirroring
 //

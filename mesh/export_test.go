@@ -1,9 +1,16 @@
 package mesh
 
+import "google.golang.org/grpc"
+
 // HTTPTargets is how many targets requests alone keep.
 func HTTPTargets(m *Mesh) int {
 	if targets := m.http.current.Load(); targets != nil {
 		return len(*targets)
 	}
 	return 0
+}
+
+// ServerUnary is the interceptor that ServerOptions gives a server's unary calls.
+func ServerUnary(m *Mesh, listener string) grpc.UnaryServerInterceptor {
+	return m.server(listener).unary
 }

@@ -154,8 +154,9 @@ func (m *Mesh) awaitReady(ctx context.Context, target string) error {
 	return nil
 }
 
-// Close ends the mesh. New calls fail with [ErrClosed] from now on; Close waits for
-// those in flight until ctx ends, but not for mirrored ones, then stops everything that the mesh started. The
+// Close ends the mesh. New calls fail with [ErrClosed] from now on, and servers refuse
+// those that come in: policy no longer reaches them. Close waits for
+// calls in flight, of servers too, until ctx ends, but not for mirrored ones, then stops everything that the mesh started. The
 // error is ctx's if calls were cut short of that. Channels of Dial remain their
 // callers' to close.
 func (m *Mesh) Close(ctx context.Context) error {

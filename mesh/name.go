@@ -26,6 +26,28 @@ type names struct {
 	// routeConfig names the route configuration in which a sidecar would look for
 	// host and port. Nil means that targets are listeners.
 	routeConfig func(host, port string) string
+	// serverListener names the listener of a server; nil for inboundPrefix before what
+	// the program calls it.
+	serverListener func(name string) (string, error)
+}
+
+// inboundPrefix begins the names of servers' listeners where no bootstrap has a template
+// for them.
+const inboundPrefix = "inbound/"
+
+// ofServer names the listener of a server.
+func (n names) ofServer(name string) (targetName, error) {
+	if name == "" {
+		return targetName{}, errors.New("a server's listener needs a name")
+	}
+	listener := inboundPrefix + name
+	if n.serverListener != nil {
+		var err error
+		if listener, err = n.serverListener(name); err != nil {
+			return targetName{}, err
+		}
+	}
+	return targetName{endpoint: name, resource: resolver.TargetName{Listener: listener, Server: true}}, nil
 }
 
 // unknownHosts is the listener of the hosts of HTTP requests that have none of their

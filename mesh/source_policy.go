@@ -59,6 +59,7 @@ func embed(o *options, p *policy.Policy) (*embedded, error) {
 			Warnings: resolver.NewWarnings(o.logger),
 			Trusted:  true,
 			Filters:  o.filters,
+			Servers:  true,
 		})),
 		stop: func() {},
 	}

@@ -125,6 +125,7 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		Providers: providers,
 		Trusted:   trusted(&c),
 		Filters:   o.filters,
+		Servers:   true,
 	})
 	c.Transport = grpctransport.Builder{Logger: o.logger}
 	c.Logger = o.logger
@@ -138,6 +139,9 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 			name, _ := config.RouteConfig(host, port)
 			return name
 		}
+	}
+	if config.ServerListenerTemplate != "" {
+		n.serverListener = config.ServerListener
 	}
 	return &source{
 		resources: client,

@@ -49,6 +49,13 @@
 // service. A target may name such a route configuration directly; the virtual host
 // is found by the authority, as a sidecar would. See [TargetName].
 //
+// # Servers
+//
+// The listener of a server (gRFC A36) has a connection manager in a filter chain. Its
+// target's table has no clusters: its routes say what filters a request passes that came
+// in, see [Route.Inbound]. As connections are not looked at, a listener whose chains
+// match them or secure them stands for an error.
+//
 // # What changes a call
 //
 // A [Route] sends a call to a cluster, with a [Change] beside it if policy changes

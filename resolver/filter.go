@@ -102,14 +102,14 @@ func (p *path) filter(q *path, f *hcmv3.HttpFilter, url string) (httpFilter, err
 		one.discovery, err = q.to("config_discovery").filterDiscovery(f)
 		return one, err
 	}
-	if kinds := p.decoder.config.Filters; kinds.Knows(url) {
+	if kinds := p.decoder.config.Filters; kinds.Knows(url) && !p.clientOnly(url) {
 		var err error
 		if one.config, err = kinds.Parse(f.GetTypedConfig(), filter.Place{Warn: named.to("typed_config").warnField}); err != nil {
 			return one, q.to("typed_config").errorf("%w", err)
 		}
 		return one, nil
 	}
-	if !harmlessFilters[url] && !f.GetIsOptional() {
+	if !p.harmless(url) && !f.GetIsOptional() {
 		one.missing = fmt.Sprintf("type %s: %v", url, ErrUnsupported)
 	}
 	if one.missing != "" && !one.Disabled {

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 // listener is a compiled Listener. It is immutable.
 type listener struct {
 	name string
-	// api says that calls can be made by it. Listeners of sidecars and servers are
-	// accepted, as a control plane may send all that it has, and refused when a
-	// target names one.
+	// api says that calls can be made by it. Others are for servers, or for proxies.
 	api bool
+	// unserved is why a server cannot go by it; nil if it can.
+	unserved error
 
 	// inline, or else the name of the route configuration.
 	inline          *routeConfig
@@ -48,9 +49,14 @@ var listenerFields = fieldNames("name", "address", "stat_prefix", "metadata", "a
 func (p *path) listener(l *listenerv3.Listener) (*listener, error) {
 	v := &listener{name: l.GetName()}
 	api := l.GetApiListener().GetApiListener()
-	if api == nil {
+	switch {
+	case api == nil && p.decoder.config.Servers:
+		return v, p.serverListener(l, v)
+	case api == nil:
+		v.unserved = errors.New("this process is not one that serves")
 		return v, nil
 	}
+	v.unserved = errors.New("it is an API listener, which is for clients")
 	q := p.to("api_listener").to("api_listener")
 	var hcm hcmv3.HttpConnectionManager
 	if !api.MessageIs(&hcm) {
@@ -64,12 +70,14 @@ func (p *path) listener(l *listenerv3.Listener) (*listener, error) {
 	if err := q.connectionManager(&hcm, v); err != nil {
 		return nil, err
 	}
-	if hcm.GetStripMatchingHostPort() {
-		if port := l.GetAddress().GetSocketAddress().GetPortValue(); port != 0 {
-			v.hosting.stripPortOf = strconv.Itoa(int(port))
-		}
-	}
+	v.stripPort(&hcm, l)
 	return v, nil
+}
+
+func (v *listener) stripPort(hcm *hcmv3.HttpConnectionManager, l *listenerv3.Listener) {
+	if port := l.GetAddress().GetSocketAddress().GetPortValue(); hcm.GetStripMatchingHostPort() && port != 0 {
+		v.hosting.stripPortOf = strconv.Itoa(int(port))
+	}
 }
 
 // What concerns the side that a proxy listens on has no meaning for a client in the
@@ -102,13 +110,16 @@ func (p *path) connectionManager(hcm *hcmv3.HttpConnectionManager, v *listener) 
 		return err
 	}
 	v.maxStreamDuration = d.d
-	if hcm.GetCommonHttpProtocolOptions() != nil {
+	if hcm.GetCommonHttpProtocolOptions() != nil && !p.decoder.server {
 		options.warnUnread(hcm.GetCommonHttpProtocolOptions(), fieldNames("max_stream_duration"))
 	}
 	v.hosting.stripPort = hcm.GetStripAnyHostPort()
 	v.hosting.stripLastDot = hcm.GetStripTrailingHostDot()
 	if v.filters, err = p.filters(hcm.GetHttpFilters(), v); err != nil {
 		return err
+	}
+	if p.decoder.server {
+		return p.serverConnectionManager(hcm)
 	}
 	p.warnUnread(hcm, hcmFields)
 	return nil

@@ -25,6 +25,7 @@ type decoder struct {
 	kind   string             // "Cluster"
 	name   string             // of the resource
 	warned func(field string) // in place of the configuration's Warnings; nil for those
+	server bool               // the resource is a server's
 }
 
 // root is the path of the resource itself.

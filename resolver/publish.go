@@ -58,7 +58,9 @@ func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
 			return nil, l.awaited(), nil
 		case l.err != nil:
 			return nil, "", l.err
-		case !l.value.api:
+		case t.name.Server && l.value.unserved != nil:
+			return nil, "", fmt.Errorf("listener %q cannot be served: %w", l.name, l.value.unserved)
+		case !t.name.Server && !l.value.api:
 			return nil, "", fmt.Errorf("listener %q is not an API listener: it is for a proxy or a server", l.name)
 		}
 		spec.hosting = l.value.hosting
@@ -66,6 +68,9 @@ func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
 		spec.keepsNoOriginals = l.value.keepsNoOriginals
 		if spec.filters, awaited = t.discover(l.value.filters); awaited != "" {
 			return nil, awaited, nil
+		}
+		if t.name.Server {
+			closeServer(spec.filters)
 		}
 		spec.config = l.value.inline
 		routes = l.value.routeConfigName

@@ -42,6 +42,7 @@ type Route struct {
 	mirrors      []Mirror
 	err          error
 	errHTTP      error
+	inbound      *Change // of a server's route; nil for nothing
 }
 
 // Destination is where a route sends a call.

@@ -68,6 +68,9 @@ type routePolicy struct {
 	notFound     int // HTTP status of a cluster that does not exist
 	highPriority bool
 
+	// nonForwarding says that the route is a server's (gRFC A36).
+	nonForwarding bool
+
 	// answer is what the route says itself; it then has no clusters.
 	answer  *Answer
 	headers headerLevel
@@ -229,7 +232,9 @@ func (p *path) route(r *routev3.Route) (*routePolicy, error) {
 	case *routev3.Route_FilterAction:
 		action = "filter_action"
 	case *routev3.Route_NonForwardingAction:
-		action = "non_forwarding_action" // for servers (gRFC A36)
+		policy.nonForwarding = true
+		policy.unsupported = p.to("non_forwarding_action").errorf("%w by clients", ErrUnsupported)
+		return policy, nil
 	case nil:
 		return nil, p.errorf("must have an action (route, redirect, ...)")
 	}

@@ -78,6 +78,9 @@ func (s *tableSpec) virtualHosts() []*virtualHost {
 
 // clusters returns the names of the clusters that the table will refer to, sorted.
 func (s *tableSpec) clusters() []string {
+	if s.target.Server {
+		return nil
+	}
 	names := make(map[string]bool)
 	for _, h := range s.virtualHosts() {
 		h.clusters(names)
@@ -118,6 +121,10 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 		hostFilters := filters.under(h.filters)
 		routes := make([]*Route, len(h.routes))
 		for i, p := range h.routes {
+			if s.target.Server {
+				routes[i] = p.serve(h, hostFilters.under(p.filters))
+				continue
+			}
 			routes[i] = p.bind(h, s.maxStreamDuration, cluster)
 			routes[i].filter(p, hostFilters.under(p.filters))
 			if s.keepsNoOriginals {

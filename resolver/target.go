@@ -30,11 +30,18 @@ type TargetName struct {
 	// Otherwise is the name of the API listener that stands in as long as the source
 	// says that Listener does not exist. Empty for none.
 	Otherwise string
+
+	// Server says that Listener is a server's (gRFC A36): its table's routes are for the
+	// requests that come in, and have no clusters.
+	Server bool
 }
 
 // String names the target for people.
 func (n TargetName) String() string {
 	s := "listener " + quote(n.Listener)
+	if n.Server {
+		s = "server " + s
+	}
 	if n.RouteConfig != "" {
 		s = "route configuration " + quote(n.RouteConfig)
 	}

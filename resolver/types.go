@@ -36,6 +36,11 @@ type TypesConfig struct {
 	// authority of gRPC calls (gRFC A81, server feature trusted_xds_server).
 	Trusted bool
 
+	// Servers says that the process may serve, so that listeners which are not for
+	// clients are read, and refused if they are bad (gRFC A36). Else they are accepted
+	// as they are, since a source may have all that there is of them, and not served.
+	Servers bool
+
 	// Filters are the kinds of HTTP filters that there are. Nil means none.
 	Filters *filter.Registry
 }

@@ -24,6 +24,9 @@ func (p *Policy) Compile() (*Resources, error) {
 		c.add(c.listener(host))
 		c.add(c.routeConfiguration(host))
 	}
+	for _, name := range v.scope.servers() {
+		c.add(c.inboundListener(name))
+	}
 	for _, name := range sortedKeys(p.Services) {
 		service := p.Services[name]
 		for _, subset := range append([]string{""}, sortedKeys(service.Subsets)...) {

@@ -22,6 +22,12 @@ func TestBadFilters(t *testing.T) {
 		`filters: {a: [{name: x, config: {` + mutation + `, mutation: {}}}]}`:                        `HeaderMutation: unknown field "mutation"`,
 		`filters: {a: [{name: x, config: {` + mutation + `, mutations: {requestMutations: [{}]}}}]}`: `invalid HeaderMutation.Action`,
 		`routes: {a: [{to: a, filters: {x: {disabled: true}}}]}`:                                     `p.yaml:2:32: "x" is not a filter of "a"`,
+		`filters: {inbound/: []}`:                                                                    `p.yaml:2:11: "" cannot name a server`,
+		`filters: {inbound/a b: []}`:                                                                 `p.yaml:2:11: "a b" cannot name a server`,
+		`routes: {inbound/a: []}`:                                                                    `p.yaml:2:10: the routes of "inbound/a" are empty`,
+		`routes: {inbound/a: [{to: a}]}`:                                                             `p.yaml:2:23: "to" is for the routes of clients`,
+		`routes: {inbound/a: [{filters: {x: {disabled: true}}}]}`:                                    `p.yaml:2:33: "x" is not a filter of "inbound/a"`,
+		`routes: {inbound/a: [{match: {path: {prefix: x}}}]}`:                                        `p.yaml:2:46: the path`,
 		`filters: {a: [{name: x, config: {"@type": x/Y}}]}
 routes: {a: [{to: a, filters: {y: {disabled: true}}}]}`: `p.yaml:3:32: "y" is not a filter of "a"`,
 		`filters: {a: [{name: x, config: {"@type": x/Y}}]}

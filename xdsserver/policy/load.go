@@ -112,7 +112,7 @@ func parse(sources []source) (*Policy, error) {
 	if whole { // else what seems undefined may stand in the part that could not be read
 		v := &validator{policy: d.policy, broken: d.broken, incomplete: d.incomplete}
 		d.errs = append(d.errs, v.validate()...)
-		if len(d.errs) == 0 && d.policy.Services == nil && d.policy.Routes == nil && d.policy.Resources == nil {
+		if len(d.errs) == 0 && d.policy.Services == nil && d.policy.Routes == nil && d.policy.Filters == nil && d.policy.Resources == nil {
 			// A file that an editor is about to fill must not stand for "no services".
 			d.errs = append(d.errs, &Error{File: sources[0].file, Line: 1, Column: 1,
 				Message: fmt.Sprintf("the policy says nothing: write %q if there are no services", "services: {}")})

@@ -16,10 +16,12 @@ type Policy struct {
 	// other name that clients dial, such as shop.example:8080. Routes are tried
 	// in order and the first that matches takes the call; a call that none
 	// matches fails. A service without routes gets all calls to its name.
+	// inbound/NAME has the routes of the server NAME, for filters to be overridden by.
 	Routes map[string][]*Route `policy:"routes"`
 
 	// Filters are the HTTP filters that the calls to a name pass, by the name as in
-	// routes, in order; responses pass them in the reverse order.
+	// routes, in order; responses pass them in the reverse order. inbound/NAME has those
+	// of the server NAME, which gets its policy by being listed here or in routes.
 	Filters map[string][]*Filter `policy:"filters"`
 
 	// UnknownHosts says what becomes of HTTP requests to hosts that are neither

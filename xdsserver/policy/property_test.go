@@ -57,6 +57,12 @@ func incoherences(resources *Resources) (list []string) {
 		switch m := m.(type) {
 		case *listenerv3.Listener:
 			hcm := new(hcmv3.HttpConnectionManager)
+			if chains := m.GetFilterChains(); len(chains) == 1 { // a server's
+				if err := chains[0].GetFilters()[0].GetTypedConfig().UnmarshalTo(hcm); err != nil || hcm.GetRouteConfig() == nil {
+					bad(res, "%v, routes %v", err, hcm.GetRouteConfig())
+				}
+				continue
+			}
 			if err := m.GetApiListener().GetApiListener().UnmarshalTo(hcm); err != nil {
 				bad(res, "%v", err)
 			} else if name := hcm.GetRds().GetRouteConfigName(); resources.Get(RouteType, name) == nil {

@@ -3,7 +3,8 @@ package policy
 import "time"
 
 // Route says what becomes of the calls that it matches: exactly one of to, toHeader,
-// redirect and respond is given (envoy.config.route.v3.Route).
+// redirect and respond is given (envoy.config.route.v3.Route). Those of a server have
+// just name, match and filters.
 type Route struct {
 	// Name is for people: logs, metrics and explanations show it. It may be empty.
 	Name string `policy:"name"`

@@ -84,6 +84,7 @@ func (s *scope) names(host string) iter.Seq[string] {
 // hosts are the names that clients dial: those of services and of routes, sorted.
 func (s *scope) hosts() []string {
 	all := slices.Collect(concat(maps.Keys(s.policy.Services), maps.Keys(s.policy.Routes)))
+	all = slices.DeleteFunc(all, func(name string) bool { return strings.HasPrefix(name, inboundPrefix) })
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -105,6 +106,15 @@ func (s *scope) generated() iter.Seq2[path, resourceID] {
 				from = path("routes").field(host)
 			}
 			if !yield(from, resourceID{ListenerType, host}) || !yield(from, resourceID{RouteType, host}) {
+				return
+			}
+		}
+		for _, name := range s.servers() {
+			from := path("filters").field(name)
+			if s.policy.Filters[name] == nil {
+				from = path("routes").field(name)
+			}
+			if !yield(from, resourceID{ListenerType, name}) {
 				return
 			}
 		}

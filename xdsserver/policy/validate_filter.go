@@ -7,7 +7,9 @@ import (
 )
 
 func (v *validator) filters(p path, host string, list []*Filter) {
-	if v.policy.Services[host] == nil && v.policy.Routes[host] == nil {
+	if _, ok := inbound(host); ok {
+		v.inboundName(p, host)
+	} else if v.policy.Services[host] == nil && v.policy.Routes[host] == nil {
 		v.nameErrorf(p, "%q is neither a service nor has routes", host).Suggestion =
 			nearest(host, concat(maps.Keys(v.policy.Services), maps.Keys(v.policy.Routes)))
 	}

@@ -10,7 +10,11 @@ import (
 )
 
 func (v *validator) routes(p path, host string, routes []*Route) {
-	v.name(p, "route list", host)
+	if _, ok := inbound(host); ok {
+		v.inboundName(p, host)
+	} else {
+		v.name(p, "route list", host)
+	}
 	if len(routes) == 0 {
 		v.missingf(p, "the routes of %q are empty: every call would fail", host)
 	}
@@ -20,6 +24,10 @@ func (v *validator) routes(p path, host string, routes []*Route) {
 }
 
 func (v *validator) route(p path, host string, r *Route) {
+	if _, ok := inbound(host); ok {
+		v.inboundRoute(p, host, r)
+		return
+	}
 	if r.Match != nil {
 		v.match(p.field("match"), r.Match)
 	}

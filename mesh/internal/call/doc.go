@@ -7,6 +7,9 @@
 //	Pick   chooses an endpoint among the connections of the adapter's own view
 //	Done   reports, once, how the attempt on that endpoint ended
 //
+// For a call that came in to a server there is no endpoint: there is Accept, which
+// finds the route, and Admit, which has it pass the filters.
+//
 // Every refusal is an [Error]: it tells errors.Is which sentinel it is, gRPC
 // which status, and a person what to look at.
 package call

@@ -33,15 +33,28 @@ func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string)
 	if len(c.change.Filters()) == 0 {
 		return c.answered()
 	}
-	p := &passed{grpc: c.Request.GRPC}
-	c.passed = p
+	if err := c.enter(ctx, c.filterRequest(header, protocol)); err != nil {
+		return err
+	}
+	c.prefer()
+	return c.answered()
+}
+
+// filterRequest is the call's request as filters see it.
+func (c *Call) filterRequest(header filter.Header, protocol string) filter.Request {
 	route, host, cluster := c.change.Names()
-	p.request = filter.Request{
+	return filter.Request{
 		Header:    header,
 		Authority: c.Request.Authority, Path: c.Request.Path, RawQuery: c.Request.RawQuery,
 		Method: c.Request.Method, Scheme: c.Request.Scheme, Protocol: protocol, GRPC: c.Request.GRPC,
 		Target: c.Target.Name, Route: route, VirtualHost: host, Cluster: cluster,
 	}
+}
+
+// enter has a request pass the filters.
+func (c *Call) enter(ctx context.Context, request filter.Request) error {
+	p := &passed{request: request, grpc: c.Request.GRPC}
+	c.passed = p
 	var err error
 	p.follower, err = c.change.Filters().Request(ctx, &p.request)
 	p.header, p.trailer = filter.OfResponse(p.follower), filter.OfTrailer(p.follower)
@@ -52,8 +65,7 @@ func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string)
 	p.changed = r.Path != c.Request.Path || r.RawQuery != c.Request.RawQuery || r.Authority != c.Request.Authority
 	c.Request.Path, c.Request.RawQuery, c.Request.Authority = r.Path, r.RawQuery, r.Authority
 	c.Request.Headers = &r.Header
-	c.prefer()
-	return c.answered()
+	return nil
 }
 
 // Entered is the request as the filters left it, which is not to be changed any more;

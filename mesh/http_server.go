@@ -1,0 +1,122 @@
+package mesh
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resolver"
+)
+
+// handler is an HTTP handler that goes by policy.
+type handler struct {
+	*server
+	next http.Handler
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	c := &call.Call{Request: inboundRequest(req)}
+	if err := h.accept(req.Context(), c); err != nil {
+		writeReply(w, replyTo(err))
+		return
+	}
+	if !c.Filtered() {
+		defer c.End(balancer.Outcome{}) // which nobody sees
+		h.next.ServeHTTP(w, req)
+		return
+	}
+	out := &inboundWriter{ResponseWriter: w, call: c, server: h.server, req: req}
+	ended := errHandlerPanicked
+	defer func() { c.End(balancer.Outcome{Code: out.status, Err: ended}) }()
+	passed, err := h.admit(c, req)
+	if err != nil {
+		writeReply(out, replyTo(err))
+	} else {
+		if c.Follows() {
+			w = out
+		}
+		h.next.ServeHTTP(w, passed)
+	}
+	out.finish()
+	ended = req.Context().Err()
+}
+
+// inboundRequest is what policy sees of a request that came in.
+func inboundRequest(req *http.Request) resolver.Request {
+	r := resolver.Request{
+		Authority: req.Host,
+		Path:      req.URL.EscapedPath(),
+		RawQuery:  req.URL.RawQuery,
+		Method:    req.Method,
+		Scheme:    "http",
+		Headers:   headers(req.Header),
+	}
+	if r.Path == "" {
+		r.Path = "/"
+	}
+	if req.TLS != nil {
+		r.Scheme = "https"
+	}
+	return r
+}
+
+// admit has the request pass the filters, and returns it as they left it. The error is
+// for the request's sender.
+func (h *handler) admit(c *call.Call, req *http.Request) (*http.Request, error) {
+	if err := c.Admit(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req), req.RemoteAddr); err != nil {
+		return nil, h.outside(c, err)
+	}
+	in, rewritten := c.Entered()
+	if !rewritten && !in.Header.Changed() {
+		return req, nil
+	}
+	r := *req
+	if r.Header = in.Header.Map(); r.Header == nil {
+		r.Header = http.Header{}
+	}
+	if rewritten {
+		u := *req.URL
+		u.RawQuery = in.RawQuery
+		to, err := withPath(&u, in.Path)
+		if err != nil {
+			return nil, h.outside(c, &call.Error{Kind: call.ErrRefused, Code: codes.Unavailable, Target: h.name, Err: err})
+		}
+		r.URL, r.Host = to, in.Authority
+	}
+	return &r, nil
+}
+
+// replyTo is the response that stands for an error.
+func replyTo(err error) *filter.Reply {
+	if reply := filter.ReplyOf(err); reply != nil {
+		return reply
+	}
+	reply := &filter.Reply{Status: http.StatusServiceUnavailable, Body: status.Convert(err).Message()}
+	switch {
+	case errors.Is(err, call.ErrNoRoute):
+		reply.Status = http.StatusNotFound
+	case status.Code(err) == codes.DeadlineExceeded:
+		reply.Status = http.StatusGatewayTimeout
+	}
+	return reply
+}
+
+func writeReply(w http.ResponseWriter, reply *filter.Reply) {
+	header := w.Header()
+	if reply.Body != "" {
+		header.Set("Content-Type", "text/plain")
+		header.Set("Content-Length", strconv.Itoa(len(reply.Body)))
+	}
+	for name, values := range reply.Header {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
+	w.WriteHeader(reply.HTTPStatus())
+	_, _ = io.WriteString(w, reply.Body)
+}
