@@ -11,8 +11,9 @@ import (
 // Registry knows the kinds of filters that there are, by the types of their
 // configurations. It is immutable, but for Close. A nil *Registry knows none.
 type Registry struct {
-	kinds  []Kind
-	byType map[string]*registered
+	kinds    []Kind
+	byType   map[string]*registered
+	services Services // nil for none
 }
 
 // registered is a kind, which need not be comparable.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/weft-mesh/weft/resolver"
+	"github.com/weft-mesh/weft/resolver/grpcservice"
 	"github.com/weft-mesh/weft/xdsserver/policy"
 )
 
@@ -48,22 +49,29 @@ func WithPolicy(yaml []byte) Option {
 type embedded struct {
 	log    *slog.Logger
 	static *resolver.Static
+	asked  *grpcservice.Services // by filters
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
 
 func embed(o *options, p *policy.Policy) (*embedded, error) {
+	services := grpcservice.New(grpcservice.Config{Trusted: true, Logger: o.logger})
 	e := &embedded{
-		log: o.logger,
+		log:   o.logger,
+		asked: services,
 		static: resolver.NewStatic(resolver.Types(resolver.TypesConfig{
 			Warnings: resolver.NewWarnings(o.logger),
 			Trusted:  true,
-			Filters:  o.filters,
+			Filters:  o.filters.WithServices(services),
 			Servers:  true,
 		})),
 		stop: func() {},
 	}
-	return e, e.set(p)
+	if err := e.set(p); err != nil {
+		services.Close()
+		return nil, err
+	}
+	return e, nil
 }
 
 func (e *embedded) set(p *policy.Policy) error {
@@ -110,6 +118,7 @@ func (e *embedded) source() *source {
 		close: func() {
 			e.stop()
 			e.done.Wait()
+			e.asked.Close()
 		},
 	}
 }

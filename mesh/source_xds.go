@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-mesh/weft/resolver"
+	"github.com/weft-mesh/weft/resolver/grpcservice"
 	"github.com/weft-mesh/weft/resolver/xds"
 	"github.com/weft-mesh/weft/resolver/xds/bootstrap"
 	"github.com/weft-mesh/weft/resolver/xds/grpctransport"
@@ -120,17 +121,21 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		return nil, err
 	}
 	c := config.Client()
+	services := grpcservice.New(grpcservice.Config{
+		Trusted: trusted(&c), Allowed: config.GRPCServices, Providers: providers, Logger: o.logger,
+	})
 	c.Types = resolver.Types(resolver.TypesConfig{
 		Warnings:  resolver.NewWarnings(o.logger),
 		Providers: providers,
 		Trusted:   trusted(&c),
-		Filters:   o.filters,
+		Filters:   o.filters.WithServices(services),
 		Servers:   true,
 	})
 	c.Transport = grpctransport.Builder{Logger: o.logger}
 	c.Logger = o.logger
 	client, err := xds.New(c)
 	if err != nil {
+		services.Close()
 		return nil, errors.Join(err, providers.Close())
 	}
 	n := names{listener: config.ClientListener}
@@ -149,6 +154,7 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		status:    func() string { return troubles(client.ServerStatus()) },
 		close: func() {
 			client.Close()
+			services.Close()
 			_ = providers.Close()
 		},
 	}, nil

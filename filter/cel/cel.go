@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/filter/internal/attribute"
 )
 
 // Matcher returns the kind of xds.type.matcher.v3.CelMatcher, for mesh.WithFilter. It
@@ -126,7 +127,7 @@ type program struct {
 // Matches evaluates the expression. One that fails, for what the request does not have,
 // does not match.
 func (p *program) Matches(r *filter.Request) bool {
-	v, _, err := p.Eval(map[string]any{"request": attributes(r, p.headers)})
+	v, _, err := p.Eval(map[string]any{"request": attribute.Request(r, p.headers)})
 	if err != nil {
 		return false
 	}

@@ -26,6 +26,11 @@ type Config struct {
 	// of a plugin that is not known are an error only for who asks for them.
 	CertificateProviders map[string]security.ProviderConfig
 
+	// GRPCServices are allowed_grpc_services (gRFC A102), by target URI: the services
+	// that policy may have filters ask though its server is not trusted, and how they
+	// are reached. Nil means none.
+	GRPCServices map[string]xds.ServerConfig
+
 	// ClientListenerTemplate is client_default_listener_resource_name_template;
 	// "%s" if the file has none.
 	ClientListenerTemplate string

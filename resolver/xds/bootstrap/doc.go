@@ -11,8 +11,8 @@
 //
 // As in gRPC: node, xds_servers, authorities,
 // client_default_listener_resource_name_template,
-// server_listener_resource_name_template and certificate_providers, with channel
-// credentials "insecure" and "tls" (gRFC A65), call credentials "jwt_token_file"
+// server_listener_resource_name_template, certificate_providers and
+// allowed_grpc_services (gRFC A102), with channel credentials "insecure" and "tls" (gRFC A65), call credentials "jwt_token_file"
 // (gRFC A97), and the server features of gRFCs A81 and A88. Fields that are not
 // known are ignored, as A27 wants it.
 //

@@ -21,6 +21,7 @@ type document struct {
 	Node                   json.RawMessage          `json:"node"`
 	Authorities            map[string]authorityJSON `json:"authorities"`
 	CertificateProviders   map[string]providerJSON  `json:"certificate_providers"`
+	GRPCServices           map[string]serverJSON    `json:"allowed_grpc_services"`
 	ClientListenerTemplate string                   `json:"client_default_listener_resource_name_template"`
 	ServerListenerTemplate string                   `json:"server_listener_resource_name_template"`
 	Weft                   json.RawMessage          `json:"weft"`
@@ -82,6 +83,9 @@ func parse(data []byte) (*Config, error) {
 		return nil, err
 	}
 	if c.CertificateProviders, err = d.certificateProviders(); err != nil {
+		return nil, err
+	}
+	if c.GRPCServices, err = d.grpcServices(); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/jwt"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/weft-mesh/weft/resolver/xds"
@@ -42,7 +41,7 @@ const (
 // made: a type that is not known, or certificate files that do not make sense
 // together. Files that are missing fail the streams instead, until they are there.
 func (b Builder) Build(config xds.ServerConfig) (xds.Transport, error) {
-	creds, release, err := channelCredentials(config.Channel, b.Logger)
+	creds, release, err := Credentials(config, b.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("xds server %s: %w", config.URI, err)
 	}
@@ -59,15 +58,7 @@ func (b Builder) Build(config xds.ServerConfig) (xds.Transport, error) {
 		grpc.WithDisableServiceConfig(), // what a TXT record says must not change how policy arrives
 	}
 	options = append(options, b.DialOptions...)
-	options = append(options, grpc.WithTransportCredentials(creds))
-	for _, file := range config.JWTFiles {
-		token, err := jwt.NewTokenFileCallCredentials(file)
-		if err != nil {
-			release()
-			return nil, fmt.Errorf("xds server %s: jwt_token_file: %w", config.URI, err)
-		}
-		options = append(options, grpc.WithPerRPCCredentials(token))
-	}
+	options = append(options, creds...)
 	t := &transport{target: config.URI, options: options, release: release}
 	if t.conn, err = grpc.NewClient(t.target, t.options...); err != nil {
 		release()

@@ -1,4 +1,5 @@
-package cel
+// Package attribute is what policy calls the attributes of a request.
+package attribute
 
 import (
 	"strings"
@@ -13,9 +14,10 @@ var headerAttributes = map[string]*filter.HeaderName{
 	"id":        filter.NewHeaderName("x-request-id"),
 }
 
-// attributes are what an expression calls request (gRFC A106): Envoy's, without those
-// that only a server can tell. gRPC has no scheme and no protocol.
-func attributes(r *filter.Request, withHeaders bool) map[string]any {
+// Request are the attributes that begin with "request.", by the rest of their name (gRFC
+// A106): Envoy's, without those that only a server can tell. gRPC has no scheme and no
+// protocol.
+func Request(r *filter.Request, withHeaders bool) map[string]any {
 	a := map[string]any{
 		"path": r.Path, "url_path": r.Path,
 		"host":   r.Authority,
@@ -34,14 +36,14 @@ func attributes(r *filter.Request, withHeaders bool) map[string]any {
 		}
 	}
 	if withHeaders {
-		a["headers"] = headers(r)
+		a["headers"] = Headers(r)
 	}
 	return a
 }
 
-// headers are the request's by name in lower case, with the values of each joined.
+// Headers are the request's by name in lower case, with the values of each joined.
 // gRPC's binary ones are left out.
-func headers(r *filter.Request) map[string]string {
+func Headers(r *filter.Request) map[string]string {
 	h := make(map[string]string)
 	for name, values := range r.Header.All() {
 		name = strings.ToLower(name)
