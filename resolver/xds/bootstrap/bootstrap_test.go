@@ -59,6 +59,9 @@ const full = `{
     "default": {"plugin_name": "file_watcher", "config": {"ca_certificate_file": "ca.pem"}},
     "other": {"plugin_name": "from_the_future", "config": {"x": 1}}
   },
+  "allowed_grpc_services": {
+    "dns:///p:1": {"channel_creds": [{"type": "tls"}], "call_creds": [{"type": "jwt_token_file", "config": {"jwt_token_file": "token"}}]}
+  },
   "client_default_listener_resource_name_template": "xdstp://plain/envoy.config.listener.v3.Listener/%s",
   "server_listener_resource_name_template": "xdstp://plain/envoy.config.listener.v3.Listener/server/%s",
   "unknown": true,
@@ -98,6 +101,9 @@ func TestParse(t *testing.T) {
 		CertificateProviders: map[string]security.ProviderConfig{
 			"default": {Plugin: "file_watcher", Config: json.RawMessage(`{"ca_certificate_file": "ca.pem"}`)},
 			"other":   {Plugin: "from_the_future", Config: json.RawMessage(`{"x": 1}`)},
+		},
+		GRPCServices: map[string]xds.ServerConfig{
+			"dns:///p:1": {URI: "dns:///p:1", Channel: xds.ChannelCreds{Type: xds.CredsTLS}, JWTFiles: []string{"token"}},
 		},
 		ClientListenerTemplate: "xdstp://plain/envoy.config.listener.v3.Listener/%s",
 		ServerListenerTemplate: "xdstp://plain/envoy.config.listener.v3.Listener/server/%s",
@@ -213,6 +219,8 @@ func TestErrorsNameTheField(t *testing.T) {
 		{with(`"authorities": {"a": {"xds_servers": [{}]}}`), `bootstrap: authorities["a"].xds_servers[0].server_uri is missing`},
 		{with(`"certificate_providers": {"p": {}}`), `bootstrap: certificate_providers["p"].plugin_name is missing`},
 		{with(`"certificate_providers": {"p": {"plugin_name": "file_watcher", "config": {}}}`), `bootstrap: certificate_providers: certificate provider "p": `},
+		{with(`"allowed_grpc_services": {"dns:///p:1": {}}`), `bootstrap: allowed_grpc_services["dns:///p:1"].channel_creds is missing or empty`},
+		{with(`"allowed_grpc_services": {"": {"channel_creds": [{"type": "insecure"}]}}`), `bootstrap: allowed_grpc_services: a target URI is empty`},
 		{with(`"weft": {"ads": "rest"}`), `bootstrap: weft.ads: "rest" is neither "delta" nor "sotw"`},
 		{with(`"weft": {"adds": "delta"}`), `bootstrap: weft: json: unknown field "adds"`},
 	} {
