@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -29,6 +30,7 @@ type seen struct {
 // The headers by which a request tells the backend how to answer.
 const (
 	wantStatus = "x-want-status" // an HTTP status
+	wantFrom   = "x-want-from"   // the backend that is to answer with it, if not all
 	wantHeader = "x-want-header" // headers, in the form of a query
 )
 
@@ -59,7 +61,7 @@ func newBackend(t *testing.T, name string) *meshtest.Backend {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		if code, err := strconv.Atoi(r.Header.Get(wantStatus)); err == nil {
+		if code, err := strconv.Atoi(r.Header.Get(wantStatus)); err == nil && cmp.Or(r.Header.Get(wantFrom), name) == name {
 			w.WriteHeader(code)
 		}
 		_, _ = w.Write(answer)

@@ -19,7 +19,9 @@
 // endpoints of which EDS says that they are ill; subsets with all selectors and fallbacks.
 // Sessions by cookies and headers, their own and the other's, of endpoints that are well,
 // ill and gone, strict or not. Of policies that draw lots, shares are compared: of weighted clusters, localities and
-// endpoints, and of priorities in all states of health. What a proxy adds of its own is left out of the
+// endpoints, of priorities in all states of health, of the clusters of an aggregate while
+// their endpoints fall ill and get well, and of zones, by where callers and endpoints are.
+// Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds of its own is left out of the
 // comparison, in normalise_test.go and nowhere else.
 //
 // # Where they differ
@@ -54,6 +56,13 @@
 //   - A session's cookie that Weft gave a gRPC call names the cluster too (gRFC A60), which
 //     Envoy does not understand. gRPC knows three statuses of override_host_status, and
 //     keeps to a draining endpoint only if it has a connection to it (gRFC A55).
+//   - A cluster of an aggregate divides its part of the calls by its own panic, and among
+//     its degraded endpoints as if it were alone (gRFC A75). Envoy has all priorities of
+//     the aggregate in one list: degraded endpoints of one cluster get nothing while
+//     healthy ones of another can stand in, and in panic of all each cluster gets its
+//     share of the calls by how many endpoints it has.
+//   - Zone-aware balancing takes callers to be spread evenly over the localities while
+//     nothing is known of them; Envoy balances without zones then.
 //   - In panic calls go to draining endpoints only if there are no others.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 package envoy

@@ -109,6 +109,13 @@ func (p *process) findListener() bool {
 	return true
 }
 
+// settle returns when the main thread has done what it had to do.
+func (p *process) settle() {
+	for range 2 {
+		p.findListener()
+	}
+}
+
 // envoyBootstrap has nothing of the policy that is compared; that comes by ADS.
 func envoyBootstrap(t *testing.T, xds string, s setup) object {
 	loopback := func(port string) object {

@@ -214,15 +214,36 @@ func keys(m map[string]int) string {
 // of the difference of two samples are exceeded once in 500 million.
 func (p *pair) compareShares(t *testing.T, r request, what string) {
 	t.Helper()
-	want, got := p.count(t, p.envoy, r, calls), p.count(t, p.weft, r, calls)
+	if want, got, alike := p.shares(t, r); !alike {
+		t.Errorf("%s: Envoy %v, Weft %v", what, want, got)
+	}
+}
+
+// awaitShares gives both sides time to learn of what they do not hear by the routes.
+func (p *pair) awaitShares(t *testing.T, r request, what func() string) {
+	t.Helper()
+	for i := 1; ; i++ {
+		want, got, alike := p.shares(t, r)
+		switch {
+		case alike:
+			return
+		case i == 6:
+			t.Errorf("%s: Envoy %v, Weft %v", what(), want, got)
+			return
+		}
+	}
+}
+
+func (p *pair) shares(t *testing.T, r request) (want, got map[string]int, alike bool) {
+	want, got = p.count(t, p.envoy, r, calls), p.count(t, p.weft, r, calls)
 	for name := range got {
 		want[name] += 0
 	}
 	for name := range want {
 		share := float64(want[name]+got[name]) / (2 * calls)
 		if may := 6*math.Sqrt(2*calls*share*(1-share)) + 1; math.Abs(float64(want[name]-got[name])) > may {
-			t.Errorf("%s: Envoy %v, Weft %v", what, want, got)
-			return
+			return want, got, false
 		}
 	}
+	return want, got, true
 }
