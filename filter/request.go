@@ -60,7 +60,8 @@ type Host struct {
 
 // Response is what comes back for a request.
 type Response struct {
-	// Request is the request as the filters left it. Its Header is to be read only.
+	// Request is the request as it was sent, with what the route changed of it, as in
+	// Envoy; or as the filters left it, if it was not sent. It is to be read only.
 	Request *Request
 	// Header is the response's header.
 	Header Header

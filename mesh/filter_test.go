@@ -184,6 +184,9 @@ func TestFilters(t *testing.T) {
 			`{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, isOptional: true, config: {"@type": type.googleapis.com/google.protobuf.Empty}}`), "", ""), []string{"a"}, nil},
 		{"header mutation", []string{httpFilter("m", mutationConfig("HeaderMutation", `requestMutations: [{append: {header: {key: x-mark, value: "m%REQ(x-user)%"}}}, {append: {header: {key: x-mark, value: n}}}, {remove: x-list}],
 			responseMutations: [{append: {header: {key: x-mark, value: "m%RESPONSE_CODE%"}}}]`)), a}, plain, []string{"mann", "n", "a"}, []string{"a", "m200"}},
+		{"header mutation of a response, by what the route sent", []string{httpFilter("m", mutationConfig("HeaderMutation",
+			`requestMutations: [{append: {header: {key: x-mark, value: "%REQ(x-user)%"}}}], responseMutations: [{append: {header: {key: x-mark, value: "%REQ(x-user)%"}}}]`))},
+			levels("", "", `requestHeadersToAdd: [{header: {key: x-user, value: bob}, appendAction: OVERWRITE_IF_EXISTS_OR_ADD}], `, ""), []string{"ann"}, []string{"bob"}},
 		{"header mutation at all levels", []string{httpFilter("m", mutationConfig("HeaderMutation", `requestMutations: [{append: {header: {key: x-mark, value: l}}}]`))},
 			levels(override("m", mutationConfig("HeaderMutationPerRoute", `requestMutations: [{append: {header: {key: x-mark, value: c}}}]`)), "",
 				override("m", mutationConfig("HeaderMutationPerRoute", `requestMutations: [{removeOnMatch: {keyMatcher: {prefix: x-u}}}, {append: {header: {key: x-mark, value: "r%REQ(x-user)%"}}}]`)), ""),
@@ -322,7 +325,7 @@ func TestFilterQuery(t *testing.T) {
 		{remove: a}, {append: {record: {key: b, value: "%REQ(x-user)%"}}}, {append: {record: {key: c, value: "3 4"}, action: OVERWRITE_IF_EXISTS_OR_ADD}},
 		{append: {record: {key: d, value: no}, action: OVERWRITE_IF_EXISTS}}, {append: {record: {key: b, value: no}, action: ADD_IF_ABSENT}}]`))}, levels("", "", "", "")))
 	got, err := echo(t, m, p, "front", "/x?a=1&b=2&c=3", values{"x-user": {"ann"}})
-	if want := "/x?b=2&b=ann&c=3+4"; err != nil || got.Path != want {
+	if want := "/x?b=2&b=ann&c=3%204"; err != nil || got.Path != want {
 		t.Errorf("the backend got %s, %v; want %s", got.Path, err, want)
 	}
 }

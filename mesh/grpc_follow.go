@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -74,6 +75,9 @@ func (f *followed) respondLocked(md metadata.MD) {
 	r, h := f.rpc, filter.OwnMetadata(md)
 	if c := r.call.Change(); c.ChangesResponse() {
 		c.Response(r.sent(), &h, grpcProtocol, 200)
+	}
+	if c := r.changed; c != nil {
+		r.call.SentAs(c.header, cmp.Or(c.named, c.authority, r.call.Request.Authority), c.method, "")
 	}
 	f.response, f.err = r.call.Response(r.Context, h, 200)
 }

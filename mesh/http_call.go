@@ -140,7 +140,12 @@ func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical]
 
 // finish arranges for the end of a response to be noticed.
 func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Response, error) {
-	x.changeResponse(x.call.Change(), resp.Request, resp)
+	if c := x.call.Change(); c.ChangesResponse() {
+		changeResponse(c, x.sent(resp.Request), protocolOf(resp.Request), resp)
+	}
+	if sent := resp.Request; x.call.FollowsResponse() {
+		x.call.SentAs(filter.HTTPHeader(sent.Header), sent.Host, sent.URL.EscapedPath(), sent.URL.RawQuery)
+	}
 	resp.Request = req // not the copy that was sent
 	if err := x.filterResponse(req, resp); err != nil {
 		// What the filter says is not the endpoint's doing.

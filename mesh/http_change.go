@@ -111,7 +111,7 @@ func (x *exchange) answer(req *http.Request, a *resolver.Answer) (*http.Response
 	if a.Redirect {
 		resp.Header.Set("Location", a.Location(&x.call.Request, protocolOf(req)))
 	}
-	x.changeResponse(a.Change(), req, resp)
+	changeResponse(a.Change(), &x.call.Request, protocolOf(req), resp)
 	if err := x.filterResponse(req, resp); err != nil {
 		return x.refused(req, err)
 	}
@@ -141,14 +141,13 @@ func newResponse(req *http.Request, status int, body string) *http.Response {
 	return resp
 }
 
-// changeResponse changes the headers of a response, which is new, to the request sent;
-// or, of one that is no backend's, to the request asked.
-func (x *exchange) changeResponse(c *resolver.Change, sent *http.Request, resp *http.Response) {
-	if !c.ChangesResponse() {
-		return
+// changeResponse changes the headers of a response, which is new, to the request as it
+// was sent; or, of one that is no backend's, as the filters left it.
+func changeResponse(c *resolver.Change, r *resolver.Request, protocol string, resp *http.Response) {
+	if c.ChangesResponse() {
+		h := filter.OwnHTTPHeader(resp.Header)
+		c.Response(r, &h, protocol, resp.StatusCode)
 	}
-	h := filter.OwnHTTPHeader(resp.Header)
-	c.Response(x.sent(sent), &h, protocolOf(sent), resp.StatusCode)
 }
 
 // protocolOf is what policy may call the protocol of the application's request.

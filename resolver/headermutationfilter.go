@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"net/url"
 	"slices"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -20,8 +19,10 @@ import (
 // most specific to the least, or the other way around if
 // most_specific_header_mutations_wins is set.
 //
-// Pseudo-headers and Host have changes of their own (rewrites) and are refused. Where
-// Envoy leaves the values of query parameters as they are, they are escaped.
+// Pseudo-headers and Host have changes of their own (rewrites) and are refused. The
+// values that query parameters are given are escaped, and the query is sorted by name, as
+// in Envoy. Parameters that nothing changes stay as they were, where Envoy decodes them
+// and does not escape them again, also those that it wrote at another level.
 type headerMutationKind struct{}
 
 func (headerMutationKind) Types() []string {
@@ -63,17 +64,20 @@ func (headerMutationKind) New(config any, overrides []any) (filter.Filter, error
 		slices.Reverse(overrides)
 	}
 	all := &mutations{}
+	f := &mutationFilter{}
 	for _, level := range append([]any{config}, overrides...) {
 		m := level.(*mutations)
-		all.request = append(all.request, m.request...)
 		all.response = append(all.response, m.response...)
 		all.trailer = append(all.trailer, m.trailer...)
-		all.query = append(all.query, m.query...)
+		if len(m.request)+len(m.query) > 0 {
+			f.requests = append(f.requests, requestMutations{slices.Clone(m.request), m.query})
+		}
 	}
-	for _, list := range []headerMutation{all.request, all.response, all.trailer} {
-		list.inTurn()
+	for _, m := range f.requests {
+		m.headers.inTurn()
 	}
-	f := &mutationFilter{mutations: all}
+	all.response.inTurn()
+	all.trailer.inTurn()
 	switch response, trailer := len(all.response) > 0, len(all.trailer) > 0; {
 	case response && trailer:
 		f.follower = &responseAndTrailerMutations{responseMutations{all}, trailerMutations{all}}
@@ -81,7 +85,7 @@ func (headerMutationKind) New(config any, overrides []any) (filter.Filter, error
 		f.follower = &responseMutations{all}
 	case trailer:
 		f.follower = &trailerMutations{all}
-	case len(all.request)+len(all.query) == 0:
+	case f.requests == nil:
 		return nil, nil
 	}
 	return f, nil
@@ -190,45 +194,60 @@ func (p *path) queryMutations(list []*corev3.KeyValueMutation) ([]queryMutation,
 	return mutations, nil
 }
 
-func (m *queryMutation) apply(to url.Values, of *subject) {
+func (m *queryMutation) apply(to *queryParameters, of *subject) {
 	if m.value == nil {
-		to.Del(m.name)
+		to.del(m.name)
 		return
 	}
-	switch value := m.value.value(of); m.action {
-	case corev3.KeyValueAppend_APPEND_IF_EXISTS_OR_ADD:
-		to.Add(m.name, value)
+	switch m.action {
 	case corev3.KeyValueAppend_ADD_IF_ABSENT:
-		if !to.Has(m.name) {
-			to.Add(m.name, value)
+		if to.has(m.name) {
+			return
 		}
 	case corev3.KeyValueAppend_OVERWRITE_IF_EXISTS:
-		if to.Has(m.name) {
-			to.Set(m.name, value)
+		if !to.has(m.name) {
+			return
 		}
+		to.del(m.name)
 	case corev3.KeyValueAppend_OVERWRITE_IF_EXISTS_OR_ADD:
-		to.Set(m.name, value)
+		to.del(m.name)
 	}
+	to.add(m.name, m.value.value(of))
 }
 
 // mutationFilter is the filter of a route.
 type mutationFilter struct {
-	*mutations
+	requests []requestMutations
 	follower filter.Follower // nil if no response changes
 }
 
 func (f *mutationFilter) Request(_ context.Context, r *filter.Request) (filter.Follower, error) {
 	asked := requestOf(r)
 	of := subjectOf(r, &asked)
-	f.request.apply(&r.Header, &of)
-	if len(f.query) > 0 && !r.GRPC {
-		parameters, _ := url.ParseQuery(r.RawQuery) // what can be read of it
-		for i := range f.query {
-			f.query[i].apply(parameters, &of)
-		}
-		r.RawQuery = parameters.Encode()
+	for i := range f.requests {
+		f.requests[i].apply(r, &of)
 	}
 	return f.follower, nil
+}
+
+// requestMutations are what one level changes of requests: all of its headers before its
+// query parameters, and both before another level's.
+type requestMutations struct {
+	headers headerMutation
+	query   []queryMutation
+}
+
+func (m *requestMutations) apply(r *filter.Request, of *subject) {
+	m.headers.apply(&r.Header, of)
+	if len(m.query) == 0 || r.GRPC {
+		return
+	}
+	parameters := parseQuery(r.RawQuery)
+	for i := range m.query {
+		m.query[i].apply(&parameters, of)
+	}
+	r.RawQuery = parameters.String()
+	of.request.RawQuery = r.RawQuery
 }
 
 type responseMutations struct{ *mutations }

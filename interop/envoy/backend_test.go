@@ -32,6 +32,8 @@ const (
 	wantStatus = "x-want-status" // an HTTP status
 	wantFrom   = "x-want-from"   // the backend that is to answer with it, if not all
 	wantHeader = "x-want-header" // headers, in the form of a query
+
+	wantTrailer = "x-want-trailer" // the same, of gRPC
 )
 
 // newBackend answers requests by HTTP/1.1, HTTP/2 and gRPC with what it saw of them.
@@ -57,7 +59,8 @@ func newBackend(t *testing.T, name string) *meshtest.Backend {
 			}
 		}
 		if grpc {
-			answerGRPC(t, w, string(answer))
+			list, _ := url.ParseQuery(r.Header.Get(wantTrailer))
+			answerGRPC(t, w, string(answer), list)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -70,7 +73,7 @@ func newBackend(t *testing.T, name string) *meshtest.Backend {
 
 // answerGRPC sends one message, by hand: grpc.Server shows neither all headers nor
 // the authority as they came.
-func answerGRPC(t *testing.T, w http.ResponseWriter, text string) {
+func answerGRPC(t *testing.T, w http.ResponseWriter, text string, trailer url.Values) {
 	message, err := proto.Marshal(wrapperspb.String(text))
 	if err != nil {
 		t.Error(err)
@@ -79,4 +82,9 @@ func answerGRPC(t *testing.T, w http.ResponseWriter, text string) {
 	w.Header().Set("Trailer", "Grpc-Status")
 	_, _ = w.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...))
 	w.Header().Set("Grpc-Status", "0")
+	for name, values := range trailer {
+		for _, v := range values {
+			w.Header().Add(http.TrailerPrefix+name, v)
+		}
+	}
 }

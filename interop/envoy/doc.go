@@ -13,7 +13,9 @@
 // # What is compared
 //
 // Virtual hosts; every kind of path, header, query and cookie match; clusters and
-// weighted clusters; header changes at all four levels with all actions; rewrites of path
+// weighted clusters; header changes at all four levels with all actions; header mutation
+// filters with overrides at all four levels, of requests, their queries, responses and
+// the trailers of gRPC; rewrites of path
 // and host; redirects; direct responses; hash policies and the endpoints to which ring_hash
 // and maglev lead, with weights, localities, priorities, hostnames, keys of endpoints, and
 // endpoints of which EDS says that they are ill; subsets with all selectors and fallbacks.
@@ -64,5 +66,9 @@
 //   - Zone-aware balancing takes callers to be spread evenly over the localities while
 //     nothing is known of them; Envoy balances without zones then.
 //   - In panic calls go to draining endpoints only if there are no others.
+//   - Where a filter changes query parameters, those that it leaves alone stay as they
+//     were escaped. Envoy decodes them, and what another level gave them, and does not
+//     escape them again. Names that would break the query are escaped, too.
+//   - %REQ(:path)% does not have the question mark of an empty query.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 package envoy

@@ -42,6 +42,8 @@ type answer struct {
 	// Status is HTTP's, or -1 and below for gRPC's.
 	Status int
 	Header http.Header
+	// Trailer is that of a gRPC call that succeeded.
+	Trailer http.Header
 	// Body is that of an answer which no backend gave.
 	Body string
 }
@@ -209,6 +211,9 @@ func (s *side) callGRPC(ctx context.Context, r request) (a answer) {
 		for _, v := range values {
 			a.Header.Add(name, v)
 		}
+	}
+	if err == nil {
+		a.Trailer = http.Header(trailer)
 	}
 	s.refused(&a, err)
 	if err != nil {

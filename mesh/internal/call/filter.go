@@ -1,6 +1,7 @@
 package call
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -14,6 +15,7 @@ import (
 // filters have none.
 type passed struct {
 	request  filter.Request
+	sent     *filter.Request // nil if it went as the filters left it, or not yet
 	response filter.Response
 	grpc     bool
 	changed  bool // path, query or authority
@@ -86,6 +88,17 @@ func (c *Call) FollowsResponse() bool {
 // FollowsTrailer reports whether one wants to see the trailer.
 func (c *Call) FollowsTrailer() bool { return c.passed != nil && c.passed.trailer != nil }
 
+// SentAs says how the request was sent, for filters that see the response.
+func (c *Call) SentAs(header filter.Header, authority, path, query string) {
+	p := c.passed
+	if p == nil || !c.change.ChangesRequest(p.grpc) && !c.change.AutoHost(p.grpc) {
+		return
+	}
+	sent := p.request
+	sent.Header, sent.Authority, sent.Path, sent.RawQuery = header, authority, path, query
+	p.sent = &sent
+}
+
 // Response has the header of the response pass the filters, and returns it as they left
 // it. The error takes the place of the response; it is as Enter's.
 func (c *Call) Response(ctx context.Context, header filter.Header, status int) (map[string][]string, error) {
@@ -93,7 +106,7 @@ func (c *Call) Response(ctx context.Context, header filter.Header, status int) (
 	if p == nil {
 		return header.Map(), nil
 	}
-	p.response = filter.Response{Request: &p.request, Header: header, Status: status}
+	p.response = filter.Response{Request: cmp.Or(p.sent, &p.request), Header: header, Status: status}
 	if link := c.link; link != nil {
 		p.response.Endpoint, p.response.Cluster = link.Endpoint().Address(), c.Cluster.Name()
 	}
@@ -112,7 +125,7 @@ func (c *Call) Trailer(trailer filter.Header) map[string][]string {
 	if p == nil || p.trailer == nil {
 		return trailer.Map()
 	}
-	p.response.Request, p.response.Trailer = &p.request, trailer
+	p.response.Request, p.response.Trailer = cmp.Or(p.sent, &p.request), trailer
 	p.trailer.Trailer(&p.response)
 	return p.response.Trailer.Map()
 }
