@@ -20,11 +20,12 @@
 // and maglev lead, with weights, localities, priorities, hostnames, keys of endpoints, and
 // endpoints of which EDS says that they are ill; subsets with all selectors and fallbacks.
 // Sessions by cookies and headers, their own and the other's, of endpoints that are well,
-// ill and gone, strict or not. Of policies that draw lots, shares are compared: of weighted clusters, localities and
-// endpoints, of priorities in all states of health, of the clusters of an aggregate while
-// their endpoints fall ill and get well, and of zones, by where callers and endpoints are.
-// Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds of its own is left out of the
-// comparison, in normalise_test.go and nowhere else.
+// ill and gone, strict or not. Of policies that draw lots, shares are compared: of
+// weighted clusters, localities and endpoints, of priorities in all states of health, of
+// the clusters of an aggregate while their endpoints fall ill and get well, and of zones,
+// by where callers and endpoints are. Bounded load sends the same requests elsewhere.
+// Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
+// of its own is left out of the comparison, in normalise_test.go and nowhere else.
 //
 // # Where they differ
 //
