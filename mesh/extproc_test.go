@@ -36,15 +36,23 @@ type processor struct {
 	mu      sync.Mutex
 	events  []*servicev3.ProcessingRequest
 	streams int
-	under   sync.WaitGroup // streams under way
+	under   int           // streams under way
+	ended   chan struct{} // is told when one ends; nil if nobody waits
 }
 
 func (p *processor) Process(s grpc.BidiStreamingServer[servicev3.ProcessingRequest, servicev3.ProcessingResponse]) error {
-	p.under.Add(1)
-	defer p.under.Done()
 	p.mu.Lock()
 	p.streams++
+	p.under++
 	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.under--; p.under == 0 && p.ended != nil {
+			close(p.ended)
+			p.ended = nil
+		}
+	}()
 	for {
 		in, err := s.Recv()
 		if err != nil {
@@ -62,6 +70,19 @@ func (p *processor) Process(s grpc.BidiStreamingServer[servicev3.ProcessingReque
 			}
 		}
 	}
+}
+
+// wait waits until no stream is under way.
+func (p *processor) wait() {
+	p.mu.Lock()
+	ended := make(chan struct{})
+	if p.under == 0 {
+		close(ended)
+	} else {
+		p.ended = ended
+	}
+	p.mu.Unlock()
+	<-ended
 }
 
 // kinds are the events that the server got, in order.
@@ -175,7 +196,9 @@ func TestExternalProcessing(t *testing.T) {
 					t.Fatal(err)
 				}
 				observes := test.name == "observability"
-				if observes { // what was sent may still be on its way
+				if !observes {
+					server.wait() // the stream ends with the call
+				} else { // what was sent may still be on its way
 					for deadline := time.Now().Add(long); len(server.kinds()) < len(test.events) && time.Now().Before(deadline); {
 						<-time.After(time.Millisecond)
 					}
@@ -198,6 +221,8 @@ func TestExternalProcessing(t *testing.T) {
 				if events := server.kinds(); !slices.Equal(events, test.events) {
 					t.Fatalf("the server got %v, want %v", events, test.events)
 				}
+				server.mu.Lock()
+				defer server.mu.Unlock()
 				if server.streams > 1 {
 					t.Errorf("there were %d streams for a call", server.streams)
 				}
@@ -215,9 +240,6 @@ func TestExternalProcessing(t *testing.T) {
 					if a := e.GetAttributes()["envoy.filters.http.ext_proc"].GetFields(); len(a) != 2 || a["request.path"].GetStringValue() != "/shop.Orders/Get" {
 						t.Errorf("the server got attributes %v", a)
 					}
-				}
-				if !observes {
-					server.under.Wait() // the stream ends with the call
 				}
 			})
 		})
@@ -270,7 +292,7 @@ func TestExternalProcessingTrailer(t *testing.T) {
 				if !slices.Equal(mark, test.want) {
 					t.Errorf("%s: x-mark in the trailer is %v, want %v", p.name, mark, test.want)
 				}
-				test.server.under.Wait()
+				test.server.wait()
 			}
 		})
 	}
@@ -361,7 +383,7 @@ func TestExternalProcessingEndsCall(t *testing.T) {
 						t.Errorf("http: the header is %v", got.Response)
 					}
 				}
-				test.server.under.Wait()
+				test.server.wait()
 			}
 		})
 	}
@@ -385,7 +407,7 @@ func TestExternalProcessingEndsCall(t *testing.T) {
 			if err := <-failed; !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {
 				t.Errorf("%s: the call ended with %v", p.name, err)
 			}
-			server.under.Wait()
+			server.wait()
 		}
 	})
 }
