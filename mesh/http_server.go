@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -21,14 +22,22 @@ type handler struct {
 	next http.Handler
 }
 
+// inboundCalls are spare, of requests that passed no filter: nobody else has seen them.
+var inboundCalls = sync.Pool{New: func() any { return new(call.Call) }}
+
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	c := &call.Call{Request: inboundRequest(req)}
+	c := inboundCalls.Get().(*call.Call)
+	c.Request = inboundRequest(req)
 	if err := h.accept(req.Context(), c); err != nil {
 		writeReply(w, replyTo(err))
 		return
 	}
 	if !c.Filtered() {
-		defer c.End(balancer.Outcome{}) // which nobody sees
+		defer func() {
+			c.End(balancer.Outcome{}) // which nobody sees
+			*c = call.Call{}
+			inboundCalls.Put(c)
+		}()
 		h.next.ServeHTTP(w, req)
 		return
 	}

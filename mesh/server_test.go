@@ -225,6 +225,9 @@ func TestServerRefuses(t *testing.T) {
 		{"TLS in one of two chains", serving(`filterChains: [` + chain("", nil, routes) + `], defaultFilterChain: ` + chain(tls, nil, routes)), "", refused},
 		{"match", serving(`filterChains: [` + chain(match, nil, routes) + `], defaultFilterChain: ` + chain("", nil, routes)), "", refused},
 		{"several chains", serving(`filterChains: [` + chain("name: a, ", nil, routes) + `, ` + chain("name: b,", nil, routes) + `]`), "", refused},
+		{"discovered filter that is not supported", serving(`filterChains: [`+chain("", []string{`{name: x, configDiscovery: {configSource: {ads: {}}, typeUrls: [envoy.extensions.filters.http.buffer.v3.Buffer]}}`}, routes)+`]`) +
+			`  - {"@type": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig, name: x, typedConfig: {"@type": type.googleapis.com/xds.type.v3.TypedStruct, typeUrl: type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer}}
+`, "", refused},
 		{"no route", serving(`filterChains: [` + chain("", nil, routes) + `]`), "/mall.Orders/Get", came{Error: "404: weft: orders: no route"}},
 		{"route that forwards", serving(`filterChains: [` + chain("", nil, routes) + `]`), "/forward.Orders/Get", refused},
 		{"TLS by virtual host", serving(`filterChains: [` + chain("", nil, inboundRoutes("", "requireTls: ALL,", "")) + `]`), "", refused},

@@ -122,6 +122,9 @@ func (r *Route) Pick() (Destination, error) {
 	if r.answer != nil {
 		return Destination{}, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
 	}
+	if len(r.destinations) == 0 {
+		return Destination{}, fmt.Errorf("%w: %s is a server's", ErrUnsupported, r)
+	}
 	i := 0
 	if r.turns != nil {
 		i = r.turns.Next()
