@@ -1,5 +1,88 @@
-// Package resilience will hold what happens around an attempt, for gRPC and HTTP
-// alike: deadlines, retries and their budget, hedging, breakers, limits and fault
-// injection. It will know no protocol: whoever makes the attempts tells it how each
-// went. It is empty so far; nothing of this is acted on yet.
+// Package resilience is what happens around an attempt, for gRPC and HTTP alike:
+// retries and what bounds them, hedges, deadlines, limits. It knows no protocol and no
+// clock: whoever makes the attempts tells it how each went, and when.
+//
+//   - A [Policy] is what a route says: which results are retried ([Conditions]), how
+//     often and after what [Backoff], and when a further attempt is sent though
+//     none has failed ([Hedge]).
+//   - [Limits] count what is in flight to a cluster, for all that use it, and refuse
+//     what is over Envoy's thresholds. Retries have a [Budget] there; a [Throttle] stops
+//     them where most calls fail.
+//   - [Attempts] is the state of one call. Its Next says whether to send an attempt,
+//     to wait, or that the call has its result.
+//
+// # What happens when
+//
+// The rows are what the parts do to one another; the names are those of the cases in
+// TestInteractions. "Retriable" is a result that the policy names. A row that does not say
+// otherwise holds for requests of which something may have been sent and for those of
+// which nothing was: what sets them apart is only which conditions name them.
+//
+//	deadline
+//	  no-time-for-backoff     the backoff ends after the deadline: the failure is the result
+//	                          at once, and no retry is sent (gRPC and Envoy wait, and then
+//	                          say that time is up)
+//	  no-time-for-attempt     it ends before, but what is left is less than any attempt takes:
+//	                          the same
+//	  no-time-for-hedge       a hedge that cannot end in time is not sent; what is in flight
+//	                          goes on
+//	  no-time-for-pushback    the server asks to wait beyond the deadline: its answer is the
+//	                          result at once
+//	  per-try-beyond-deadline a per-try timeout that ends after the deadline never ends
+//	                          anything
+//	per-try timeout
+//	  per-try                 an attempt that timed out is cancelled, and is retried under the
+//	                          tokens of resets and deadline-exceeded
+//	  per-try-not-named       not named: the timeout is the result
+//	  per-try-in-hedge        under hedge_on_per_try_timeout the attempt goes on, and another
+//	                          is sent after the backoff; the first good answer of either wins
+//	  per-try-late-failure    an attempt that fails after its stand-in was admitted is dropped:
+//	                          it is not retried a second time
+//	  per-try-all-fail        the last to fail decides
+//	  per-try-no-budget       there is no budget for the stand-in: the attempt goes on alone
+//	hedges by time
+//	  hedge-wins, hedge-loses the first good answer ends the call, and the others are cancelled
+//	  hedge-fatal             so does the first that is not retriable
+//	  hedge-failure-advances  a retriable failure has the next hedge sent at once, and
+//	                          those after it at their distance from it
+//	  hedge-exhausted         all have failed: the last to fail is the result; there are no
+//	                          retries beyond
+//	  hedge-no-budget         over the budget, the hedge is not sent, nor any after it; what
+//	                          is in flight decides
+//	  hedge-budget-in-flight  the budget runs out while a hedge is in flight, and one of the
+//	                          attempts fails: the other decides
+//	  hedge-throttled         the same for the throttle
+//	  hedge-pushback          the next hedge is sent when the server asked, and those after at
+//	                          their distance from it
+//	  hedge-pushback-never    no more are sent; those in flight decide
+//	pushback
+//	  pushback                it takes the place of the backoff, which begins anew after it
+//	  pushback-never          the answer is the result
+//	  pushback-in-backoff     the answer of an attempt in flight asks for time while a retry
+//	                          is due already: that one is sent when it was due
+//	  reset-header            a header that says when a rate limit ends takes the place of the
+//	                          backoff; one that asks for too long does not
+//	budget
+//	  budget                  as many retries wait or are in flight as may be: the failure is
+//	                          the result
+//	  budget-returned         a retry's place is free when its attempt has ended, however it did
+//	  throttled               tokens at half or less: the failure is the result
+//	the request
+//	  committed               it is too long to be kept: the attempt in flight decides
+//	  commit-in-backoff       the same with nothing in flight: the retry that is due is sent,
+//	                          as what was kept can be, and is the last
+//	  partial                 the answer had begun: it is the result, whatever becomes of it
+//	the caller
+//	  cancel                  cancelled in flight: that is the result, never retried
+//	  cancel-in-backoff       nothing more is sent, the retry's place is free
+//	  cancel-in-pick          an attempt that still waited for an endpoint: the same
+//	no endpoint
+//	  refused                 a limit, a drop or a missing route refuse the attempt: the
+//	                          result, never retried (Envoy's overflow; gRFC A32)
+//	  refused-hedge           the same for a hedge while another is in flight: it was not sent,
+//	                          and the other decides
+//	  unreachable             no endpoint accepts a connection: retried under connect-failure
+//	                          and what names resets
+//	  tried-all               every endpoint has been tried: previous_hosts gives way
+//	                          (mesh/internal/call)
 package resilience
