@@ -165,7 +165,7 @@ const (
 
 func (SelectionMethod) values() []string { return []string{string(NChoices), string(FullScan)} }
 
-// Limits bound what one client has in flight to a service, at default priority
+// Limits bound what one client has in flight to a service
 // (envoy.config.cluster.v3.CircuitBreakers). What is above a limit fails at once.
 type Limits struct {
 	// MaxConnections is how many connections there may be. Not given means 1024.
@@ -178,4 +178,28 @@ type Limits struct {
 	MaxRequests *uint32 `policy:"maxRequests"`
 	// MaxRetries is how many retries may be in flight. Not given means 3.
 	MaxRetries *uint32 `policy:"maxRetries"`
+	// RetryBudget bounds retries by what else is in flight. Not together with
+	// maxRetries.
+	RetryBudget *RetryBudget `policy:"retryBudget"`
+	// RetryThrottling stops retries while most calls fail.
+	RetryThrottling *RetryThrottling `policy:"retryThrottling"`
+	// High are the limits for calls of routes with priority high, which are counted
+	// apart. Not given means the defaults.
+	High *HighLimits `policy:"high"`
+}
+
+// HighLimits are the limits for calls of high priority, as those of Limits.
+type HighLimits struct {
+	// MaxConnections is how many connections there may be. Not given means 1024.
+	MaxConnections *uint32 `policy:"maxConnections"`
+	// MaxPendingRequests is how many calls may wait for a connection. Not given
+	// means 1024.
+	MaxPendingRequests *uint32 `policy:"maxPendingRequests"`
+	// MaxRequests is how many calls may be in flight. Not given means 1024.
+	MaxRequests *uint32 `policy:"maxRequests"`
+	// MaxRetries is how many retries may be in flight. Not given means 3.
+	MaxRetries *uint32 `policy:"maxRetries"`
+	// RetryBudget bounds retries by what else is in flight. Not together with
+	// maxRetries.
+	RetryBudget *RetryBudget `policy:"retryBudget"`
 }

@@ -27,6 +27,7 @@ func (c *compiler) cluster(name, subset string, s *Service) *clusterv3.Cluster {
 		ConnectTimeout:   optionalDuration(s.ConnectTimeout),
 		CircuitBreakers:  circuitBreakers(s.Limits),
 		OutlierDetection: outlierDetection(s.OutlierDetection),
+		Metadata:         retryThrottling(s.Limits),
 	}
 	setConnections(cluster, options, s.Connections)
 	cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
@@ -163,18 +164,6 @@ func protocolOptions(p Protocol) *upstreamv3.HttpProtocolOptions {
 	return &upstreamv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
 	}
-}
-
-func circuitBreakers(l *Limits) *clusterv3.CircuitBreakers {
-	if l == nil {
-		return nil
-	}
-	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
-		MaxConnections:     optionalUint32(l.MaxConnections),
-		MaxPendingRequests: optionalUint32(l.MaxPendingRequests),
-		MaxRequests:        optionalUint32(l.MaxRequests),
-		MaxRetries:         optionalUint32(l.MaxRetries),
-	}}}
 }
 
 // lbEndpoint is an endpoint of nothing but an address, which is known to be one.

@@ -47,6 +47,7 @@ func (c *compiler) route(host string, r *Route) *routev3.Route {
 	c.timeouts(action, r, speaksGRPC)
 	action.HashPolicy = hashPolicies(r.Hash)
 	action.RequestMirrorPolicies = c.mirrors(host, r.Mirror)
+	retries(route, action, r)
 	route.Action = &routev3.Route_Route{Route: action}
 	return route
 }

@@ -66,7 +66,6 @@ func (d *Destinations) fromText(s string) { *d = Destinations{s: 1} }
 // behind yet. To ignore one would be to promise what does not happen.
 var notYet = map[reflect.Type][]string{
 	reflect.TypeFor[Policy]():   {"identity", "authorization"},
-	reflect.TypeFor[Route]():    {"retry"},
 	reflect.TypeFor[Discover](): {"srv", "file"},
 }
 

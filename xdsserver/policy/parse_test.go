@@ -170,10 +170,9 @@ func TestParseErrors(t *testing.T) {
 			`3:1: field "unknownHosts" is given twice, first at p.yaml:1:1`,
 		}},
 		{"section twice", "services: {}\nservices: {}\n", []string{`2:1: field "services" is given twice, first at p.yaml:1:1`}},
-		{"not yet", service + "identity: {}\nauthorization: {}\nroutes: {a: [{to: v1, retry: {}}]}\n", []string{
+		{"not yet", service + "identity: {}\nauthorization: {}\n", []string{
 			`2:1: "identity" is not supported yet`,
 			`3:1: "authorization" is not supported yet`,
-			`4:23: "retry" is not supported yet`,
 		}},
 		{"discovery not yet", "services: {a: {discover: {srv: x}}}", []string{
 			`1:26: field "dns" is missing`,

@@ -153,7 +153,16 @@ func randomService(r *rand.Rand) *Service {
 		s.Balance.MinimumRingSize = maybe(r, 1+r.Uint32N(1024))
 	}
 	if r.IntN(2) == 0 {
-		s.Limits = &Limits{maybe(r, r.Uint32()), maybe(r, r.Uint32()), maybe(r, r.Uint32()), maybe(r, r.Uint32())}
+		s.Limits = &Limits{
+			MaxConnections: maybe(r, r.Uint32()), MaxPendingRequests: maybe(r, r.Uint32()), MaxRequests: maybe(r, r.Uint32()),
+			High:            maybe(r, HighLimits{MaxRequests: maybe(r, r.Uint32()), MaxRetries: maybe(r, r.Uint32())}),
+			RetryThrottling: maybe(r, RetryThrottling{MaxTokens: 1 + r.Uint32N(1000), TokenRatio: 1000 + Fraction(r.Uint32N(999_000))}),
+		}
+		if r.IntN(2) == 0 {
+			s.Limits.MaxRetries = maybe(r, r.Uint32())
+		} else {
+			s.Limits.RetryBudget = &RetryBudget{BudgetPercent: maybe(r, Fraction(r.Uint32N(1_000_001))), MinRetryConcurrency: maybe(r, r.Uint32())}
+		}
 	}
 	if r.IntN(2) == 0 {
 		s.OutlierDetection = &OutlierDetection{
@@ -200,6 +209,9 @@ func randomRoute(r *rand.Rand, names []string) *Route {
 	for range 1 + r.IntN(3) {
 		route.To[names[r.IntN(len(names))]] = 1 + r.Uint32N(100)
 	}
+	if r.IntN(2) == 0 {
+		randomRetry(r, route)
+	}
 	if r.IntN(3) == 0 {
 		return route
 	}
@@ -217,6 +229,22 @@ func randomRoute(r *rand.Rand, names []string) *Route {
 		},
 	}
 	return route
+}
+
+func randomRetry(r *rand.Rand, route *Route) {
+	route.Priority = pick(r, "", PriorityDefault, PriorityHigh)
+	route.Timeout = nil
+	route.Retry = &Retry{
+		Attempts: maybe(r, 2+r.Uint32N(5)), On: pick(r, nil, []RetryOn{On5xx}, []RetryOn{OnUnavailable, OnReset}),
+		StatusCodes: pick(r, nil, []uint32{409, 503}), Headers: pick(r, nil, map[string]*HeaderMatch{"x-a": {Present: new(true)}}),
+		Methods: pick(r, nil, []string{"GET", "HEAD"}), PerTryTimeout: maybe(r, time.Second), PerTryIdleTimeout: maybe(r, time.Second),
+		BackOff:       maybe(r, BackOff{BaseInterval: maybe(r, time.Millisecond), MaxInterval: maybe(r, time.Second)}),
+		PreviousHosts: maybe(r, r.IntN(2) == 0), BufferLimit: maybe(r, r.Uint32()),
+		RateLimitedBackOff: maybe(r, RateLimitedBackOff{ResetHeaders: map[string]ResetFormat{"retry-after": ResetSeconds, "x-b": ResetUnixTimestamp}}),
+	}
+	if r.IntN(2) == 0 {
+		route.Hedge = &Hedge{Delay: new(time.Second), Quantile: maybe(r, 1+Fraction(r.Uint32N(999_998))), OnPerTryTimeout: route.Retry.PerTryTimeout != nil}
+	}
 }
 
 func pick[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values))] }

@@ -60,6 +60,16 @@ type Route struct {
 	// MaxStreamDuration bounds how long a call's stream may be open, from its
 	// start. Not given or 0s means no bound.
 	MaxStreamDuration *time.Duration `policy:"maxStreamDuration"`
+
+	// Retry has calls that fail tried again.
+	Retry *Retry `policy:"retry"`
+
+	// Hedge has calls sent again before they have failed.
+	Hedge *Hedge `policy:"hedge"`
+
+	// Priority says by which of a service's limits calls are bounded. Empty means
+	// default.
+	Priority RoutePriority `policy:"priority"`
 }
 
 // Destinations are the names that a route sends calls to, with their weights: each

@@ -78,6 +78,14 @@ func (v *validator) nils() {
 			for j, m := range route.Mirror {
 				check(p.field("mirror").index(j), m == nil)
 			}
+			if route.Retry != nil {
+				for name, header := range route.Retry.Headers {
+					check(p.field("retry").field("headers").field(name), header == nil)
+				}
+				for name, header := range route.Retry.RequestHeaders {
+					check(p.field("retry").field("requestHeaders").field(name), header == nil)
+				}
+			}
 			if route.Match == nil {
 				continue
 			}

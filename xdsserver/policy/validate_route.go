@@ -42,6 +42,7 @@ func (v *validator) route(p path, host string, r *Route) {
 	}
 	v.notNegative(p.field("timeout"), r.Timeout)
 	v.notNegative(p.field("maxStreamDuration"), r.MaxStreamDuration)
+	v.retry(p, r)
 }
 
 // to checks that every destination means one thing, and no two the same.

@@ -55,6 +55,9 @@ func (v *validator) service(p path, name string, s *Service) {
 	for i, c := range s.HealthChecks {
 		v.healthCheck(p.field("healthChecks").index(i), c)
 	}
+	if s.Limits != nil {
+		v.limits(p.field("limits"), s.Limits)
+	}
 	v.positive(p.field("connectTimeout"), s.ConnectTimeout)
 }
 
