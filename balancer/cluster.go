@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // Cluster is a named set of endpoints with one policy. It outlives the tables that
@@ -17,6 +19,8 @@ type Cluster struct {
 	resolver  DNSResolver
 	newProber func(CheckTarget) Prober
 	local     *Local // nil if it is not known where the process runs
+
+	limits resilience.Limits
 
 	settled chan struct{}
 	running sync.WaitGroup // look-ups and probes
@@ -89,6 +93,9 @@ func NewCluster(name string, o ClusterOptions) *Cluster {
 	return c
 }
 
+// Limits counts and bounds what is in flight to the cluster, for all its views.
+func (c *Cluster) Limits() *resilience.Limits { return &c.limits }
+
 // Name returns the cluster's name.
 func (c *Cluster) Name() string { return c.name }
 
@@ -140,6 +147,7 @@ func (c *Cluster) Configure(config *Config) {
 	if form := config.Connection.form(config.Protocol); c.form == nil || form != *c.form {
 		c.form = &form
 	}
+	c.limits.Configure(config.Limits)
 	if config.Discovery != DiscoverEDS {
 		c.failure = nil
 		c.assigned = nil

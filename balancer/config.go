@@ -3,6 +3,7 @@ package balancer
 import (
 	"time"
 
+	"github.com/weft-mesh/weft/resilience"
 	"github.com/weft-mesh/weft/security"
 )
 
@@ -91,6 +92,9 @@ type Config struct {
 	// IgnoreUnchecked leaves endpoints that have not been checked yet out where the
 	// share of a priority's healthy ones is told (envoy ignore_new_hosts_until_first_hc).
 	IgnoreUnchecked bool
+
+	// Limits bound what is in flight. Nil means resilience.DefaultLimits.
+	Limits *resilience.LimitsConfig
 
 	// Sockets are tried in order against an endpoint's socket labels; the first
 	// match says how to secure the connection (envoy transport_socket_matches,

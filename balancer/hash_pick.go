@@ -143,7 +143,7 @@ func (v *View) pickHash(p *picker, info PickInfo) (*Link, error) {
 		}
 	}
 	// Not before, as in Pick: a call that waits for its endpoint is picked for again.
-	if p.drops != nil && len(info.Exclude) == 0 {
+	if p.drops != nil && len(info.Exclude) == 0 && !info.Again {
 		if err := p.drops.drop(); err != nil {
 			return nil, err
 		}

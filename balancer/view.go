@@ -79,6 +79,9 @@ type PickInfo struct {
 	// connections are counted (Connection.MaxPerEndpoint). Nil does not wait.
 	Context context.Context
 
+	// Again says the same of a pick that excludes nothing.
+	Again bool
+
 	// Hash is what ring_hash and maglev go by, if HasHash is set. Without it they
 	// pick at random.
 	Hash    uint64
@@ -144,7 +147,7 @@ func (v *View) pick(p *picker, info PickInfo) (*Link, error) {
 	}
 	// Policy drops calls whether or not an endpoint can be reached (gRFC A32), but
 	// a call that is going to ask again only once.
-	if p.drops != nil && len(info.Exclude) == 0 && !errors.Is(p.err, ErrConnecting) {
+	if p.drops != nil && len(info.Exclude) == 0 && !info.Again && !errors.Is(p.err, ErrConnecting) {
 		if err := p.drops.drop(); err != nil {
 			return nil, err
 		}

@@ -19,12 +19,13 @@ func furtherTarget(service string, i int) string { return fmt.Sprintf("further-%
 
 // policyText is the policy that all clients go by, those of grpc-go too. Every service
 // has the same three endpoints and is balanced by round robin, as the bare clients
-// are. What Weft and grpc-go do not both do is not in it. The last route of a table takes
+// are, and has limits and retries that never come to act. What Weft and grpc-go do not both
+// do is not in it. The last route of a table takes
 // the calls; one that another route took would fail.
 func policyText(a addresses) string {
 	var b strings.Builder
 	service := func(name, protocol string, endpoints []string) {
-		fmt.Fprintf(&b, "  %s: {protocol: %s, balance: {policy: round_robin}, endpoints: [%q, %q, %q]}\n",
+		fmt.Fprintf(&b, "  %s: {protocol: %s, balance: {policy: round_robin}, limits: {maxRequests: 10000, retryBudget: {}}, endpoints: [%q, %q, %q]}\n",
 			name, protocol, endpoints[0], endpoints[1], endpoints[2])
 	}
 	b.WriteString("services:\n")
@@ -48,7 +49,7 @@ func policyText(a addresses) string {
 			for i := range n - 1 {
 				fmt.Fprintf(&b, "    - {match: {%s}, to: nowhere}\n", otherMatch(i))
 			}
-			fmt.Fprintf(&b, "    - {match: {path: {prefix: %s}}, to: %s}\n", echoPrefix, service)
+			fmt.Fprintf(&b, "    - {match: {path: {prefix: %s}}, to: %s, retry: {attempts: 3, on: [unavailable, gateway-error]}}\n", echoPrefix, service)
 		}
 	}
 	return b.String()

@@ -74,6 +74,14 @@
 // byte was sent goes to the next endpoint. A control plane that dies changes
 // nothing for the targets in use.
 //
+// # What a call sees when attempts fail
+//
+// Nothing that may have reached a server is sent again unless policy says so. Where it
+// does (retry and hedge of a route), the attempts of a call are one call to the
+// application: one reply, header, trailer and peer, those of the attempt that decided. A call
+// that is over a limit of its cluster fails at once with [ErrOverloaded]. The table of what
+// happens when retries, hedges, deadlines and limits meet is package resilience's.
+//
 // # Security
 //
 // Policy decides, cluster by cluster, whether a connection is TLS. Where policy asks

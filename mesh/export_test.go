@@ -14,3 +14,6 @@ func HTTPTargets(m *Mesh) int {
 func ServerUnary(m *Mesh, listener string) grpc.UnaryServerInterceptor {
 	return m.server(listener).unary
 }
+
+// Kept is how many bytes of requests m keeps to send them again.
+func Kept(m *Mesh) int64 { return m.buffers.Used() }

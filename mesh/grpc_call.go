@@ -13,6 +13,7 @@ import (
 	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resilience"
 	"github.com/weft-mesh/weft/resolver"
 )
 
@@ -70,6 +71,9 @@ func (r *rpc) end(err error) {
 func (r *rpc) outcome(err error) balancer.Outcome {
 	code := status.Code(err)
 	if code == codes.Canceled || code == codes.DeadlineExceeded {
+		if call.TimedOut(r.Context) != nil {
+			return balancer.Outcome{Err: context.DeadlineExceeded}
+		}
 		if ended := r.Context.Err(); ended != nil {
 			return balancer.Outcome{Err: ended}
 		}
@@ -91,7 +95,12 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if followed != nil {
 		opts = followed.opts(opts)
 	}
-	err := invoke(r, method, req, reply, cc, opts...)
+	var err error
+	if r.Watched() {
+		err = r.unaryAttempts(invocation{method, req, reply, cc, invoke, opts})
+	} else {
+		err = invoke(r, method, req, reply, cc, opts...)
+	}
 	if followed != nil {
 		err = followed.finish(opts, err)
 	}
@@ -122,9 +131,15 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 			opts = append(opts, grpc.OnFinish(copies.ended))
 		}
 	}
-	s, err := open(r, desc, cc, method, opts...)
+	var s grpc.ClientStream
+	var err error
+	if r.Watched() {
+		s, err = r.retryStream(desc, cc, method, open, opts)
+	} else if s, err = open(r, desc, cc, method, opts...); err != nil {
+		err = r.explain(err)
+	}
 	if err != nil {
-		return nil, r.explain(err)
+		return nil, err
 	}
 	if copies != nil {
 		s = mirroredStream{s, copies}
@@ -140,10 +155,15 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 
 // explain puts the mesh's own error in place of the status that grpc made of it.
 func (r *rpc) explain(err error) error {
-	if err != nil && r.refuse != nil && !errors.Is(r.refuse, balancer.ErrConnecting) && status.Code(err) == codes.Unavailable {
+	if err != nil && r.refused(err) {
 		return r.call.Refused(r.refuse)
 	}
 	return err
+}
+
+// refused reports whether err is what grpc made of a pick that found nothing.
+func (r *rpc) refused(err error) bool {
+	return r.refuse != nil && !errors.Is(r.refuse, balancer.ErrConnecting) && status.Code(err) == codes.Unavailable
 }
 
 // Value makes the RPC findable in its context.
@@ -176,7 +196,7 @@ func (r *rpc) Reroute() error {
 
 func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
 	link, err := r.call.Pick(v, balancer.PickInfo{Context: r.Context})
-	if errors.Is(err, balancer.ErrDropped) {
+	if err != nil && (errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit)) {
 		// As a status, it ends also a call that would wait for a better time.
 		err = r.call.Refused(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -32,7 +33,8 @@ type followed struct {
 // follow returns nil if nobody wants to know of the response.
 func (r *rpc) follow(opts []grpc.CallOption, stream bool) *followed {
 	filters := r.call.FollowsResponse()
-	if !filters && (!r.call.Change().ChangesResponse() || !stream && !slices.ContainsFunc(opts, asksForHeader)) {
+	_, count := r.call.CountsAttempts()
+	if !filters && (!count && !r.call.Change().ChangesResponse() || !stream && !slices.ContainsFunc(opts, asksForHeader)) {
 		return nil
 	}
 	f := &followed{rpc: r}
@@ -73,6 +75,9 @@ func (f *followed) respondLocked(md metadata.MD) {
 		return
 	}
 	r, h := f.rpc, filter.OwnMetadata(md)
+	if _, count := r.call.CountsAttempts(); count {
+		h.Set(attemptCount, strconv.Itoa(r.call.Attempted()))
+	}
 	if c := r.call.Change(); c.ChangesResponse() {
 		c.Response(r.sent(), &h, grpcProtocol, 200)
 	}

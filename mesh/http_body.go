@@ -91,6 +91,14 @@ func rewind(req *http.Request) (*http.Request, error) {
 		r.Body = &guardedBody{body: body}
 		return &r, nil
 	}
+	if b, ok := req.Body.(*replayReader); ok {
+		body := b.replay.reader()
+		if body == nil {
+			return nil, errBodySent
+		}
+		r.Body = body
+		return &r, nil
+	}
 	body, err := req.GetBody()
 	if err != nil {
 		return nil, err

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resilience"
 	"github.com/weft-mesh/weft/resolver"
 )
 
@@ -48,7 +50,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.finish(req, resp)
 }
 
-// send sends the request to one endpoint after another until a connection takes it.
+// send sends the request as policy has it sent.
 func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error) {
 	view := t.view(x.call.Cluster)
 	out := req
@@ -65,15 +67,23 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 	if x.call.Mirrored() {
 		out = x.mirror(t, out)
 	}
+	if x.call.Policy() != nil {
+		return x.attempts(view, out)
+	}
 	if needsGuard(out) {
 		out = guard(out)
 	}
+	return x.try(view, out)
+}
+
+// try sends the request to one endpoint after another until a connection takes it.
+func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, error) {
 	var failed error // why the last attempt made no connection
 	for {
 		link, err := x.call.Pick(view, balancer.PickInfo{Context: out.Context(), Exclude: x.tried})
 		if err != nil {
 			closeBody(out)
-			if failed != nil {
+			if failed != nil && !errors.Is(err, resilience.ErrLimit) {
 				err = &balancer.UnreachableError{Cluster: x.call.Cluster.Name(), Last: failed}
 			}
 			return nil, x.call.Refused(err)
@@ -81,7 +91,12 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		x.conn = link.Conn().(*endpointConn)
 		out = x.readdress(x.rehost(out, link.Endpoint()), link.Endpoint())
 		resp, err := x.conn.RoundTrip(x.watched(out))
-		if err == nil || !errors.As(err, new(*connectError)) || req.Context().Err() != nil {
+		switch {
+		case err != nil && errors.Is(err, resilience.ErrLimit):
+			x.call.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+			commit(out)
+			return nil, x.call.Refused(err)
+		case err == nil || !errors.As(err, new(*connectError)) || out.Context().Err() != nil:
 			commit(out)
 			x.learn(link, resp)
 			if err == nil {
@@ -140,6 +155,9 @@ func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical]
 
 // finish arranges for the end of a response to be noticed.
 func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Response, error) {
+	if _, count := x.call.CountsAttempts(); count {
+		resp.Header.Set(attemptCount.Canonical, strconv.Itoa(x.call.Attempted()))
+	}
 	if c := x.call.Change(); c.ChangesResponse() {
 		changeResponse(c, x.sent(resp.Request), protocolOf(resp.Request), resp)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // openView opens the transport's connections to a cluster that it has not met.
@@ -50,6 +51,7 @@ type endpointConn struct {
 	endpoint *balancer.Endpoint
 	report   func(balancer.State, error)
 	closed   atomic.Bool
+	open     atomic.Int64 // connections, those that are being made included
 
 	pool atomic.Pointer[pool] // nil before the first request
 }
@@ -118,28 +120,42 @@ func (e *connectError) Unwrap() error { return e.err }
 // connect connects to the endpoint, and secures the connection if policy asks for it.
 // asked is where the request's URL would have it connect.
 func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.Conn, error) {
+	limits := c.endpoint.Cluster().Limits()
+	if !limits.Acquire(resilience.Pending, resilience.PriorityDefault) {
+		return nil, limits.Exceeded(c.endpoint.Cluster().Name(), resilience.Pending, resilience.PriorityDefault)
+	}
+	defer limits.Release(resilience.Pending, resilience.PriorityDefault)
+	count, err := c.countConnection(limits)
+	if err != nil {
+		return nil, err
+	}
 	dialing, cancel := context.WithTimeout(ctx, c.endpoint.ConnectTimeout())
 	defer cancel()
 	original := c.endpoint.OriginalDst() != nil
 	if !original {
 		asked = c.endpoint.Address()
 	}
-	conn, err := c.dial(dialing, p, asked)
+	conn, err := c.dial(dialing, p, asked, count)
 	if err != nil {
 		if ctx.Err() == nil && !original { // not because nobody wants the connection any more
 			c.report(balancer.TransientFailure, err)
 		}
+		count.release()
 		return nil, &connectError{err}
 	}
 	c.report(balancer.Ready, nil)
 	return conn, nil
 }
 
-func (c *endpointConn) dial(ctx context.Context, p *pool, address string) (net.Conn, error) {
+func (c *endpointConn) dial(ctx context.Context, p *pool, address string, count *connCount) (net.Conn, error) {
 	socket := c.endpoint.Socket()
 	conn, err := c.endpoint.Dial(ctx, address, p.dial)
-	if err != nil || socket.TLS == nil {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	conn = &countedConn{Conn: conn, count: count}
+	if socket.TLS == nil {
+		return conn, nil
 	}
 	secured, err := socket.TLS.Handshake(ctx, conn, c.endpoint.Hostname(), p.alpn) // closes conn on errors
 	if err != nil {

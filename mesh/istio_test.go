@@ -101,17 +101,11 @@ func TestIstioWarnings(t *testing.T) {
 		want      []string
 	}{
 		{"grpc", nil, []string{
-			"Cluster circuit_breakers.thresholds",
 			"Listener api_listener.api_listener.http_filters[envoy.filters.http.fault]",
-			"RouteConfiguration virtual_hosts[].include_request_attempt_count",
-			"RouteConfiguration virtual_hosts[].routes[].route.retry_policy",
 			"RouteConfiguration virtual_hosts[].routes[].typed_per_filter_config",
 		}},
 		{"sidecar", sidecarMode("delta", istioSecrets(t, testca.New(t, "istio"))), []string{
-			"Cluster circuit_breakers.thresholds",
 			"Cluster filters",
-			"RouteConfiguration virtual_hosts[].include_request_attempt_count",
-			"RouteConfiguration virtual_hosts[].routes[].route.retry_policy",
 			"RouteConfiguration virtual_hosts[].routes[].typed_per_filter_config",
 		}},
 	} {

@@ -32,6 +32,7 @@ type Mesh struct {
 
 	gate       call.Gate
 	mirrors    *call.Mirrors
+	buffers    call.Buffers
 	http       httpTargets
 	transports sync.Map // *http.Transport → *transport
 	ready      sync.Map // resolver.TargetName → *call.Target: those of Ready, which stay
@@ -178,10 +179,11 @@ func (m *Mesh) Close(ctx context.Context) error {
 // acquire returns the target of a name; the caller releases it.
 func (m *Mesh) acquire(name targetName) *call.Target {
 	return &call.Target{
-		Target: m.resolver.Target(name.resource),
-		Name:   name.endpoint,
-		Source: m.source.status,
-		Gate:   &m.gate,
+		Target:  m.resolver.Target(name.resource),
+		Name:    name.endpoint,
+		Source:  m.source.status,
+		Gate:    &m.gate,
+		Buffers: &m.buffers,
 	}
 }
 

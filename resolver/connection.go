@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	breakerFields    = fieldNames("per_host_thresholds")
+	breakerFields    = fieldNames("thresholds", "per_host_thresholds")
 	perHostFields    = fieldNames("priority", "max_connections")
 	upstreamFields   = fieldNames("tcp_keepalive", "happy_eyeballs_config")
 	bindFields       = fieldNames("source_address", "extra_source_addresses", "additional_source_addresses")

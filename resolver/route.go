@@ -31,15 +31,13 @@ type Route struct {
 	// NotFound is the HTTP status that stands for a cluster which does not exist: 503,
 	// unless policy says 404 or 500 (cluster_not_found_response_code).
 	NotFound int
-	// HighPriority counts the calls against the thresholds of priority HIGH
-	// (RouteAction.priority), where clusters have such.
-	HighPriority bool
 
 	destinations []Destination
 	answer       *Answer
 	turns        *weighted.Schedule // nil if there is one destination
 	hash         []hashRule
 	mirrors      []Mirror
+	attempts     *attempts
 	err          error
 	errHTTP      error
 	inbound      *Change // of a server's route; nil for nothing
@@ -73,9 +71,9 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		Timeout:           r.timeouts.timeout,
 		MaxStreamDuration: maxStreamDuration,
 		NotFound:          r.notFound,
-		HighPriority:      r.highPriority,
 		hash:              r.hash,
 		mirrors:           r.bindMirrors(cluster),
+		attempts:          &r.attempts,
 	}
 	if d := r.timeouts.maxStreamDuration; d.set {
 		route.MaxStreamDuration = d.d

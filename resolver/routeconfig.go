@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -65,8 +64,7 @@ type routePolicy struct {
 	hash     []hashRule
 	mirrors  []*mirrorPolicy
 
-	notFound     int // HTTP status of a cluster that does not exist
-	highPriority bool
+	notFound int // HTTP status of a cluster that does not exist
 
 	// nonForwarding says that the route is a server's (gRFC A36).
 	nonForwarding bool
@@ -77,6 +75,8 @@ type routePolicy struct {
 	path    *pathRewrite
 	host    *hostRewrite
 	filters filterOverrides
+
+	attempts attempts
 }
 
 type weightedName struct {
@@ -170,7 +170,9 @@ func (p *path) routeConfig(rc *routev3.RouteConfiguration) (*routeConfig, error)
 	return v, nil
 }
 
-var virtualHostFields = fieldNames("name", "domains", "routes", "require_tls", "virtual_clusters", "metadata", "request_mirror_policies")
+var virtualHostFields = fieldNames("name", "domains", "routes", "require_tls", "virtual_clusters", "metadata", "request_mirror_policies",
+	"retry_policy", "hedge_policy", "include_request_attempt_count", "include_attempt_count_in_response",
+	"per_request_buffer_limit_bytes", "request_body_buffer_limit")
 
 func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	if vh.GetMatcher() != nil {
@@ -181,6 +183,9 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	for i, r := range vh.GetRoutes() {
 		policy, err := p.at("routes", i).route(r)
 		if err != nil {
+			return nil, err
+		}
+		if policy.attempts, err = p.at("routes", i).attempts(p, vh, r); err != nil {
 			return nil, err
 		}
 		if vh.GetRequireTls() != routev3.VirtualHost_NONE {
@@ -204,7 +209,8 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 }
 
 var routeFields = fieldNames("name", "match", "route", "redirect", "direct_response", "filter_action",
-	"non_forwarding_action", "metadata", "decorator", "stat_prefix")
+	"non_forwarding_action", "metadata", "decorator", "stat_prefix", "per_request_buffer_limit_bytes",
+	"request_body_buffer_limit")
 
 func (p *path) route(r *routev3.Route) (*routePolicy, error) {
 	m, err := p.to("match").routeMatch(r.GetMatch())
@@ -257,7 +263,8 @@ func (r *routePolicy) refuseHTTP(p *path) {
 
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
-	"max_grpc_timeout", "hash_policy", "metadata_match", "request_mirror_policies", "priority")
+	"max_grpc_timeout", "hash_policy", "metadata_match", "request_mirror_policies", "priority",
+	"retry_policy", "hedge_policy")
 
 // rewriteFields change what is sent. A request that is sent without the change asks
 // the wrong thing of the backend, so that one that cannot be made fails the call.
@@ -323,7 +330,6 @@ func (p *path) notFound(a *routev3.RouteAction, to *routePolicy) error {
 	default:
 		return p.to("cluster_not_found_response_code").errorf("unknown value %d", c)
 	}
-	to.highPriority = a.GetPriority() == corev3.RoutingPriority_HIGH
 	return nil
 }
 

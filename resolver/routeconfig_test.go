@@ -226,7 +226,6 @@ func TestRouteWarnings(t *testing.T) {
 	want := []resolver.Warning{
 		{Type: "RouteConfiguration", Field: "(fields unknown to this version)", Resources: both},
 		{Type: "RouteConfiguration", Field: "response_headers_to_add[].header.value", Resources: both},
-		{Type: "RouteConfiguration", Field: "virtual_hosts[].retry_policy", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].filter_action", Resources: both, Fails: true},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.hash_policy[]", Resources: both},
 		{Type: "RouteConfiguration", Field: "virtual_hosts[].routes[].route.path_rewrite_policy", Resources: both, Fails: true},

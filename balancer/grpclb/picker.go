@@ -27,6 +27,11 @@ type Call interface {
 	// Authority is what the call is to name as its authority at an endpoint. Empty
 	// leaves the channel's.
 	Authority(*balancer.Endpoint) string
+	// Watched reports whether Finished is to be called.
+	Watched() bool
+	// Finished takes what grpc says of an attempt when it is finished with it: for each
+	// pick that it had an answer to, whether or not anything was sent.
+	Finished(gbalancer.DoneInfo)
 }
 
 // picker is immutable; the views that it holds are not, and answer for themselves.
@@ -63,7 +68,10 @@ func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
 		// unless the application set that itself (gRFC A81).
 		result.Metadata = metadata.Pairs(":authority", authority)
 	}
-	if link.WantsLoad() {
+	switch {
+	case call.Watched():
+		result.Done = watch(call, link)
+	case link.WantsLoad():
 		result.Done = func(info gbalancer.DoneInfo) { reportLoad(link, info.ServerLoad) }
 	}
 	return result, nil

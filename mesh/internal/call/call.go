@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/resilience"
 	"github.com/weft-mesh/weft/resolver"
 	"github.com/weft-mesh/weft/resolver/xds"
 )
@@ -27,13 +28,14 @@ type Call struct {
 	route  *resolver.Route
 	change *resolver.Change // nil for none
 	subset *balancer.Criteria
-	link   *balancer.Link // of the attempt under way
+	link   *balancer.Link // of the attempt under way, which has a place among the cluster's requests
 	passed *passed        // the filters; nil for none
 	watch  *watch         // nil if no latency is measured
+	tries  *tries         // nil before a second attempt is in sight
 
 	// What the route makes of the call for ring_hash and maglev. The bools share a word.
 	hash            uint64
-	setCookie       string
+	setCookie       *string // nil for none
 	hasHash, hashed bool
 	goesByHash      bool // the view of the last pick does
 	copied          bool // the call is a mirrored one
@@ -66,6 +68,7 @@ func (c *Call) Reroute(ctx context.Context) error {
 // waits for the first one within ctx. A call whose route answers itself gets no
 // cluster but an Answer.
 func (c *Call) find(ctx context.Context) error {
+	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 	table := c.Target.Table()
 	if table == nil {
 		var err error
@@ -122,8 +125,13 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		info.Hash, info.HasHash = c.hash, c.hasHash
 	}
 	info.Subset, info.Override = c.subset, c.override(v)
-	link, err := v.Pick(info)
+	limits, priority := c.Cluster.Limits(), c.route.Priority()
+	if !limits.Acquire(resilience.Requests, priority) {
+		return nil, limits.Exceeded(c.Cluster.Name(), resilience.Requests, priority)
+	}
+	link, err := c.tries.pick(v, info)
 	if err != nil {
+		limits.Release(resilience.Requests, priority)
 		return nil, err
 	}
 	c.link = link
@@ -145,6 +153,7 @@ func (c *Call) Done(o balancer.Outcome) {
 	if link := c.link; link != nil {
 		c.link = nil
 		c.unwatch(o)
+		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
 		link.Done(o)
 	}
 }
@@ -164,7 +173,7 @@ func (c *Call) Refused(err error) error {
 		kind = ErrNoRoute
 	case errors.Is(err, balancer.ErrNoEndpoints):
 		kind = ErrNoEndpoints
-	case errors.Is(err, balancer.ErrDropped):
+	case errors.Is(err, balancer.ErrDropped), errors.Is(err, resilience.ErrLimit):
 		kind = ErrOverloaded
 	}
 	return c.Target.refuse(kind, code, err) // which names the cluster

@@ -10,6 +10,10 @@
 // For a call that came in to a server there is no endpoint: there is Accept, which
 // finds the route, and Admit, which has it pass the filters.
 //
+// Where policy may have a call sent several times, the adapter makes [Attempt]s, and
+// [Call.Retry] (one after another), [Call.Race] (several at a time) or a [Series] say
+// which and when, by package resilience.
+//
 // Every refusal is an [Error]: it tells errors.Is which sentinel it is, gRPC
 // which status, and a person what to look at.
 package call

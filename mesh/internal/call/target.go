@@ -20,6 +20,8 @@ type Target struct {
 	Source func() string
 	// Gate is the mesh's.
 	Gate *Gate
+	// Buffers are the mesh's.
+	Buffers *Buffers
 }
 
 // await waits for the target's first table.

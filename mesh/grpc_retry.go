@@ -1,0 +1,273 @@
+package mesh
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc"
+	gbalancer "google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/internal/message"
+	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resilience"
+)
+
+// Watched reports whether the call has a use for Finished. It is a method of
+// grpclb.Call.
+func (r *rpc) Watched() bool { return r.call.Policy() != nil }
+
+// Finished takes what grpc knows of an attempt that failed. It is a method of
+// grpclb.Call.
+func (r *rpc) Finished(info gbalancer.DoneInfo) {
+	if mayHaveFailed(info) {
+		r.tries().saw(info)
+	}
+}
+
+// mayHaveFailed is false for attempts that succeeded. grpc leaves out the error of one whose
+// answer came before its request was sent.
+func mayHaveFailed(info gbalancer.DoneInfo) bool {
+	return info.Err != nil || !info.BytesReceived || trailersOnly(info.Trailer)
+}
+
+// trailersOnly reports whether a trailer is the one block of headers of an answer without
+// any message, where the content type is.
+func trailersOnly(trailer metadata.MD) bool { return len(trailer["content-type"]) > 0 }
+
+// tries returns what the RPC keeps of its attempts, for which a call that does not fail has
+// no need.
+func (r *rpc) tries() *unaryTries {
+	if t, ok := r.call.Sender().(*unaryTries); ok {
+		return t
+	}
+	t := &unaryTries{rpc: r}
+	r.call.Track(t)
+	return t
+}
+
+// ended is what grpc knows of an attempt that failed.
+type ended struct {
+	seen     bool // false for nothing that would have it tried again
+	sent     bool // perhaps
+	received bool
+	trailer  metadata.MD
+}
+
+func (e *ended) saw(info gbalancer.DoneInfo) {
+	*e = ended{seen: true, sent: info.BytesSent, received: info.BytesReceived, trailer: info.Trailer}
+}
+
+// result is what came of an attempt of the call whose context is ctx.
+func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result {
+	s := resilience.Result{GRPC: true, Code: status.Code(err)}
+	switch {
+	case err == nil:
+	case call.TimedOut(r.Context) != nil:
+		s.Kind, s.Code = resilience.TimedOut, codes.DeadlineExceeded
+	case r.Context.Err() != nil || ctx.Err() != nil:
+		s.Kind = resilience.Canceled
+	case r.refused(err):
+		return r.call.Unsent(r.call.Refused(r.refuse))
+	case !e.seen: // it failed before any endpoint was picked, or after its answer had begun
+		s.Partial = true
+	case !e.sent:
+		s.Kind, s.NotSent = resilience.Reset, true
+	case trailersOnly(e.trailer):
+		s.Headers = trailerHeaders(e.trailer)
+		s.Pushback = resilience.ParseGRPCPushback(e.trailer[resilience.GRPCPushback])
+	case e.received:
+		s.Partial = true
+	case strings.Contains(err.Error(), "REFUSED_STREAM"):
+		s.Kind = resilience.RefusedStream // which grpc says only so
+	default:
+		s.Kind = resilience.Reset
+	}
+	return s
+}
+
+// trailerHeaders shows retry conditions an answer.
+type trailerHeaders metadata.MD
+
+func (h trailerHeaders) Header(name string) (string, bool) {
+	values := metadata.MD(h).Get(name)
+	return strings.Join(values, ","), len(values) > 0
+}
+
+// Headers by which attempts say their number: gRFC A6's counts those before, Envoy's all.
+const previousAttempts = "grpc-previous-rpc-attempts"
+
+var attemptCount = filter.NewHeaderName("x-envoy-attempt-count")
+
+// number returns ctx with the metadata of the n-th attempt.
+func (r *rpc) number(ctx context.Context, n int) context.Context {
+	count, _ := r.call.CountsAttempts()
+	if n == 1 && !count {
+		return ctx
+	}
+	md, ok := metadata.FromOutgoingContext(ctx) // a copy
+	if !ok {
+		md = metadata.MD{}
+	}
+	if n > 1 {
+		md.Set(previousAttempts, strconv.Itoa(n-1))
+	}
+	if count {
+		md.Set(attemptCount.Lower, strconv.Itoa(n))
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// unaryTries makes the attempts of a unary RPC one after another. It exists once one has
+// failed.
+type unaryTries struct {
+	rpc *rpc
+	ctx context.Context // the call's
+	ended
+	invocation
+	bound *call.Bound
+	err   error // of the last attempt
+}
+
+// invocation is what grpc is asked for.
+type invocation struct {
+	method     string
+	req, reply any
+	cc         *grpc.ClientConn
+	invoke     grpc.UnaryInvoker
+	opts       []grpc.CallOption
+}
+
+// unaryAttempts makes the attempts of a unary RPC whose policy may have several. The
+// RPC has yet to end.
+func (r *rpc) unaryAttempts(in invocation) error {
+	var finish []func(error)
+	in.opts, finish = apart(in.opts)
+	attempts := r.retry
+	if r.call.Policy().Hedge != nil && message.Replicable(in.reply) {
+		attempts = r.race
+	}
+	err := attempts(in)
+	for _, f := range finish {
+		f(err)
+	}
+	return err
+}
+
+// retry makes the attempts one after another.
+func (r *rpc) retry(in invocation) error {
+	ctx := r.Context
+	bounded, bound := r.call.Bound(ctx)
+	r.Context = r.number(bounded, 1)
+	began := r.call.Clock()
+	err := in.invoke(r, in.method, in.req, in.reply, in.cc, in.opts...)
+	var e *ended
+	if err != nil {
+		e = &r.tries().ended
+	}
+	result := r.result(ctx, err, e)
+	if result.Kind == resilience.TimedOut {
+		err = timedOut(r.Context)
+	}
+	if r.call.Again(&result, began) {
+		t := r.tries()
+		t.ctx, t.invocation, t.bound, t.err = ctx, in, bound, err
+		if r.call.Retry(ctx, t, &result) != nil {
+			err = t.err
+		} else {
+			err = contextError(ctx)
+		}
+		bound = t.bound
+	}
+	r.ends(bound)
+	return err
+}
+
+// ends has bound end with the RPC.
+func (r *rpc) ends(bound *call.Bound) {
+	switch end := r.cancel; {
+	case bound == nil:
+	case end == nil:
+		r.cancel = bound.Stop
+	default:
+		r.cancel = func() { bound.Stop(); end() }
+	}
+}
+
+// contextError is the status of a call whose context ended while nothing was in flight.
+func contextError(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return status.FromContextError(ctx.Err()).Err()
+}
+
+// timedOut is the status of an attempt that was given up.
+func timedOut(attempt context.Context) error {
+	return status.Error(codes.DeadlineExceeded, "weft: "+call.TimedOut(attempt).Error())
+}
+
+// Attempt implements call.Sender.
+func (t *unaryTries) Attempt(n int) call.Attempt {
+	var bounded context.Context
+	bounded, t.bound = t.rpc.call.Bound(t.ctx)
+	t.rpc.Context = t.rpc.number(bounded, n)
+	return t
+}
+
+// Send implements call.Attempt.
+func (t *unaryTries) Send() resilience.Result {
+	forget(t.opts)
+	t.ended, t.rpc.refuse = ended{}, nil
+	t.err = t.invoke(t.rpc, t.method, t.req, t.reply, t.cc, t.opts...)
+	result := t.rpc.result(t.ctx, t.err, &t.ended)
+	if result.Kind == resilience.TimedOut {
+		t.err = timedOut(t.rpc.Context)
+	}
+	return result
+}
+
+// Drop implements call.Attempt.
+func (t *unaryTries) Drop() {
+	t.rpc.call.Done(t.rpc.outcome(t.err))
+	t.bound.Stop()
+}
+
+// apart takes out of a call's options those that are for the call, not for an attempt.
+func apart(opts []grpc.CallOption) (rest []grpc.CallOption, finish []func(error)) {
+	for i, o := range opts {
+		f, ok := o.(grpc.OnFinishCallOption)
+		switch {
+		case ok && finish == nil:
+			rest = append(rest, opts[:i]...)
+			fallthrough
+		case ok:
+			finish = append(finish, f.OnFinish)
+		case finish != nil:
+			rest = append(rest, o)
+		}
+	}
+	if finish == nil {
+		return opts, nil
+	}
+	return rest, finish
+}
+
+// forget takes back what an attempt has filled in, which the next may leave alone.
+func forget(opts []grpc.CallOption) {
+	for _, o := range opts {
+		switch o := o.(type) {
+		case grpc.HeaderCallOption:
+			*o.HeaderAddr = nil
+		case grpc.TrailerCallOption:
+			*o.TrailerAddr = nil
+		case grpc.PeerCallOption:
+			*o.PeerAddr = peer.Peer{}
+		}
+	}
+}

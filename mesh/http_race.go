@@ -1,0 +1,78 @@
+package mesh
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resilience"
+)
+
+// httpRacer is one attempt of a hedged HTTP request.
+type httpRacer struct {
+	exchange
+	parent context.Context // the call's
+	view   *balancer.View
+	out    *http.Request
+	bound  *call.Bound
+	stop   context.CancelFunc
+	resp   *http.Response
+	err    error
+}
+
+// race sends the request as several attempts, perhaps at the same time.
+func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response, error) {
+	winner := x.call.Race(req.Context(), func(n int) call.Racer {
+		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view}
+		ctx, stop := context.WithCancel(req.Context())
+		ctx, w.bound = x.call.Bound(ctx)
+		w.stop = stop
+		w.out = x.number(ctx, req, n)
+		if n > 1 { // the first has the request's body
+			w.out, w.err = rewind(w.out)
+		}
+		return w
+	})
+	if winner == nil {
+		return nil, req.Context().Err()
+	}
+	w := winner.(*httpRacer)
+	if w.err != nil {
+		defer w.Drop()
+		if why := call.TimedOut(w.out.Context()); why != nil {
+			return nil, why
+		}
+		return nil, w.err
+	}
+	x.call.Adopt(&w.call)
+	x.conn = w.conn
+	x.stopping(w.stop)
+	w.end(balancer.Outcome{})
+	return x.settle(w.out.Context(), w.bound, w.resp, nil)
+}
+
+// Send implements call.Attempt.
+func (w *httpRacer) Send() resilience.Result {
+	if w.err != nil { // the body cannot be had again
+		w.call.Commit()
+		return resilience.Result{Kind: resilience.Refused}
+	}
+	w.resp, w.err = w.try(w.view, w.out) //nolint:bodyclose // Drop does, or the application
+	return w.result(w.parent, w.out.Context(), w.resp, w.err)
+}
+
+// Drop implements call.Attempt.
+func (w *httpRacer) Drop() {
+	ctx := w.parent
+	if w.out != nil {
+		ctx = w.out.Context()
+	}
+	w.drop(ctx, w.resp, w.err)
+	w.end(balancer.Outcome{})
+	w.bound.Stop()
+	w.stop()
+}
+
+// Cancel implements call.Racer.
+func (w *httpRacer) Cancel() { w.stop() }

@@ -1,0 +1,217 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/mesh/internal/call"
+	"github.com/weft-mesh/weft/resilience"
+)
+
+// httpTries makes the attempts of an HTTP request one after another.
+type httpTries struct {
+	x     *exchange
+	view  *balancer.View
+	req   *http.Request // as it is sent, within the call's context
+	out   *http.Request // the attempt's
+	bound *call.Bound
+	resp  *http.Response
+	err   error
+}
+
+// attempts sends a request whose policy may have it sent several times.
+func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Response, error) {
+	var kept *replay
+	if needsGuard(req) {
+		x.call.Track(nil)
+		req, kept = replayed(&x.call, req)
+		defer kept.finish()
+	}
+	if x.call.Policy().Hedge != nil {
+		return x.race(view, req)
+	}
+	ctx, bound := x.call.Bound(req.Context())
+	out := x.number(ctx, req, 1)
+	began := x.call.Clock()
+	resp, err := x.try(view, out)
+	result := x.result(req.Context(), ctx, resp, err)
+	if x.call.Again(&result, began) {
+		t := &httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}
+		x.call.Track(t)
+		if x.call.Retry(req.Context(), t, &result) == nil {
+			return nil, req.Context().Err()
+		}
+		resp, err, bound, ctx = t.resp, t.err, t.bound, t.out.Context()
+	}
+	return x.settle(ctx, bound, resp, err)
+}
+
+// settle makes the result of an attempt the exchange's.
+func (x *exchange) settle(ctx context.Context, bound *call.Bound, resp *http.Response, err error) (*http.Response, error) {
+	if bound == nil {
+		return resp, err
+	}
+	if err != nil {
+		defer bound.Stop()
+		if why := call.TimedOut(ctx); why != nil {
+			return nil, why
+		}
+		return nil, err
+	}
+	bound.Answered()
+	x.stopping(bound.Stop)
+	if _, upgraded := resp.Body.(io.Writer); bound.Bounds() && !upgraded {
+		resp.Body = &boundBody{ReadCloser: resp.Body, bound: bound, ctx: ctx}
+	}
+	return resp, nil
+}
+
+// stopping has stop called when the exchange ends.
+func (x *exchange) stopping(stop func()) {
+	if cancel := x.cancel; cancel != nil {
+		x.cancel = func() { stop(); cancel() }
+		return
+	}
+	x.cancel = stop
+}
+
+// boundBody is the body of a response of which something has to come now and then.
+type boundBody struct {
+	io.ReadCloser
+	bound *call.Bound
+	ctx   context.Context // the attempt's
+}
+
+func (b *boundBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if why := call.TimedOut(b.ctx); err != nil && !errors.Is(err, io.EOF) && why != nil {
+		err = why
+	}
+	b.bound.Progress()
+	return n, err
+}
+
+// number returns the request as the n-th attempt sends it within ctx, which may be the
+// request's own. Its body is the request's.
+func (x *exchange) number(ctx context.Context, req *http.Request, n int) *http.Request {
+	count, _ := x.call.CountsAttempts()
+	if !count && ctx == req.Context() {
+		return req
+	}
+	r := req.WithContext(ctx)
+	if count {
+		if r.Header = maps.Clone(req.Header); r.Header == nil {
+			r.Header = http.Header{}
+		}
+		r.Header.Set(attemptCount.Canonical, strconv.Itoa(n))
+	}
+	return r
+}
+
+// Attempt implements call.Sender.
+func (t *httpTries) Attempt(n int) call.Attempt {
+	var ctx context.Context
+	ctx, t.bound = t.x.call.Bound(t.req.Context())
+	t.out = t.x.number(ctx, t.req, n)
+	return t
+}
+
+// Send implements call.Attempt.
+func (t *httpTries) Send() resilience.Result {
+	t.out, t.err = rewind(t.out)
+	if t.err != nil {
+		t.x.call.Commit()
+		return resilience.Result{Kind: resilience.Refused}
+	}
+	t.x.tried = nil                        // a backoff has passed
+	t.resp, t.err = t.x.try(t.view, t.out) //nolint:bodyclose // Drop does, or the application
+	return t.x.result(t.req.Context(), t.out.Context(), t.resp, t.err)
+}
+
+// Drop implements call.Attempt.
+func (t *httpTries) Drop() {
+	t.x.drop(t.out.Context(), t.resp, t.err)
+	t.resp = nil
+	t.bound.Stop()
+}
+
+// drop lets go of a response that is not the call's, and reports the outcome.
+func (x *exchange) drop(ctx context.Context, resp *http.Response, err error) {
+	if resp != nil {
+		drain(resp.Body)
+		x.call.Done(balancer.Outcome{Code: resp.StatusCode})
+	} else if call.TimedOut(ctx) != nil {
+		x.call.Done(balancer.Outcome{Err: context.DeadlineExceeded})
+	} else {
+		x.call.Done(call.Unanswered(ctx, err))
+	}
+	if x.conn != nil {
+		x.conn.released()
+	}
+}
+
+// How much of a body that nobody wants is read, and for how long, so that its connection
+// can be used again.
+const (
+	maxDrain  = 64 << 10
+	drainTime = 50 * time.Millisecond
+)
+
+func drain(body io.ReadCloser) {
+	timer := time.AfterFunc(drainTime, func() { _ = body.Close() })
+	_, _ = io.CopyN(io.Discard, body, maxDrain)
+	timer.Stop()
+	_ = body.Close()
+}
+
+// result is what came of an attempt within ctx of a call within parent.
+func (x *exchange) result(parent, ctx context.Context, resp *http.Response, err error) resilience.Result {
+	if err == nil {
+		return resilience.Result{Status: resp.StatusCode, Headers: responseHeaders(resp.Header)}
+	}
+	switch {
+	case call.TimedOut(ctx) != nil:
+		return resilience.Result{Kind: resilience.TimedOut}
+	case parent.Err() != nil || ctx.Err() != nil:
+		return resilience.Result{Kind: resilience.Canceled}
+	case errors.As(err, new(*call.Error)):
+		return x.call.Unsent(err)
+	case errors.Is(err, errBodySent):
+		return resilience.Result{Kind: resilience.Refused}
+	case errors.As(err, new(*connectError)):
+		return resilience.Result{Kind: resilience.ConnectFailed, NotSent: true}
+	}
+	var stream http2StreamError
+	if errors.As(err, &stream) && stream.Code == http2RefusedStream {
+		return resilience.Result{Kind: resilience.RefusedStream}
+	}
+	return resilience.Result{Kind: resilience.Reset}
+}
+
+// http2StreamError is as golang.org/x/net/http2.StreamError, which net/http lets its own
+// be seen as.
+type http2StreamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (http2StreamError) Error() string { return "stream error" }
+
+// http2RefusedStream is the error code REFUSED_STREAM (RFC 9113, section 7).
+const http2RefusedStream = 7
+
+// responseHeaders shows retry conditions an answer.
+type responseHeaders http.Header
+
+func (h responseHeaders) Header(name string) (string, bool) {
+	values := http.Header(h).Values(name)
+	return strings.Join(values, ","), len(values) > 0
+}
