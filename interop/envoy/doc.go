@@ -15,7 +15,7 @@
 // Virtual hosts; every kind of path, header, query and cookie match; clusters and
 // weighted clusters; header changes at all four levels with all actions; header mutation
 // filters with overrides at all four levels, of requests, their queries, responses and
-// the trailers of gRPC; rewrites of path
+// the trailers of gRPC; clusters named by headers; rewrites of path, also by URI templates,
 // and host; redirects; direct responses; hash policies and the endpoints to which ring_hash
 // and maglev lead, with weights, localities, priorities, hostnames, keys of endpoints, and
 // endpoints of which EDS says that they are ill; subsets with all selectors and fallbacks.
@@ -37,6 +37,8 @@
 //     them as the application gave them.
 //   - A call that no route is for ends in mesh.ErrNoRoute, for gRPC with the status
 //     UNAVAILABLE (gRFC A28); Envoy answers 404, which gRPC takes for UNIMPLEMENTED.
+//     So does one whose header names a cluster that is not there (cluster_header); Envoy
+//     answers it 503.
 //   - Headers of gRPC's own are not changed, and a gRPC call's host is rewritten by
 //     host_rewrite_literal and auto_host_rewrite alone (gRFCs A81, A111), without
 //     x-envoy-original-host and x-forwarded-host.
