@@ -36,14 +36,14 @@ func parseQuery(query string) queryParameters {
 
 // String is the query: by name, as Envoy writes it, and parameters of one name in the
 // order in which they came.
-func (q queryParameters) String() string {
-	slices.SortStableFunc(q, func(a, b queryParameter) int { return cmp.Compare(a.name, b.name) })
+func (q *queryParameters) String() string {
+	slices.SortStableFunc(*q, func(a, b queryParameter) int { return cmp.Compare(a.name, b.name) })
 	var b strings.Builder
-	for i := range q {
+	for i, p := range *q {
 		if i > 0 {
 			b.WriteByte('&')
 		}
-		b.WriteString(q[i].text)
+		b.WriteString(p.text)
 	}
 	return b.String()
 }
