@@ -79,7 +79,7 @@ func TestMutations(t *testing.T) {
 		{"overwrite nothing", &option{Header: h("x-b", "2"), AppendAction: overwrite}, "1|2"},
 		{"if it exists", &option{Header: h("x-a", "2"), AppendAction: ifExists}, "2|"},
 		{"if it exists, and it does not", &option{Header: h("x-b", "2"), AppendAction: ifExists}, "1|"},
-		{"deprecated append", &option{Header: h("x-a", "2"), Append: wrapperspb.Bool(true)}, "1,2|"}, //nolint:staticcheck // control planes still send it
+		{"deprecated append", &option{Header: h("x-a", "2"), Append: wrapperspb.Bool(true)}, "1,2|"},   //nolint:staticcheck // control planes still send it
 		{"deprecated overwrite", &option{Header: h("x-a", "2"), Append: wrapperspb.Bool(false)}, "2|"}, //nolint:staticcheck // control planes still send it
 		{"value", &option{Header: &corev3.HeaderValue{Key: "x-a", Value: "2"}, AppendAction: overwrite}, "2|"},
 		{"empty", &option{Header: h("x-a", ""), AppendAction: overwrite}, "|"},
