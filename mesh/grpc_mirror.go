@@ -60,7 +60,7 @@ func (r *rpc) copies(all *call.Mirrors, timeout time.Duration, opts []grpc.CallO
 			md = metadata.MD{}
 		}
 		header := filter.OwnMetadata(md)
-		m.Policy.Headers(&r.call.Request, &header, grpcProtocol)
+		m.Policy.Headers(&r.call.Request, &header, grpcProtocol, r.host(opts), m.Of)
 		c := &rpc{Context: metadata.NewOutgoingContext(m.Context(timeout), md), call: m.Call}
 		c.changed = &changedRPC{before: c.Context, authority: m.Policy.Host(r.host(opts), true)}
 		c.call.Request.Headers = c
@@ -172,15 +172,18 @@ func (c codecV1) Unmarshal(data mem.BufferSlice, v any) error {
 // copiedOptions are the call options of a copy: those that say what is sent. Others
 // name places for the answer, which are the call's own to fill.
 func copiedOptions(codec encoding.CodecV2, opts []grpc.CallOption) []grpc.CallOption {
-	kept := []grpc.CallOption{grpc.ForceCodecV2(frozenCodec{codec.Name()})}
+	name := "" // the content type of a call that names no codec does not either
+	var kept []grpc.CallOption
 	for _, o := range opts {
 		switch o.(type) {
+		case grpc.ForceCodecV2CallOption, grpc.ForceCodecCallOption:
+			name = codec.Name()
 		case grpc.ContentSubtypeCallOption, grpc.CompressorCallOption, grpc.PerRPCCredsCallOption,
 			grpc.MaxSendMsgSizeCallOption, grpc.StaticMethodCallOption:
 			kept = append(kept, o)
 		}
 	}
-	return kept
+	return append(kept, grpc.ForceCodecV2(frozenCodec{name}))
 }
 
 // Reroute leaves a copy where it was to go: its cluster is that of a table the channel

@@ -108,9 +108,9 @@ func newRequestCopy(t *transport, m *call.Mirror, req *http.Request) *requestCop
 	if r.Host == "" {
 		r.Host = r.URL.Host
 	}
-	r.Host = m.Policy.Host(r.Host, false)
 	header := filter.OwnHTTPHeader(r.Header)
-	m.Policy.Headers(&m.Call.Request, &header, protocolOf(req))
+	m.Policy.Headers(&m.Call.Request, &header, protocolOf(req), r.Host, m.Of)
+	r.Host = m.Policy.Host(r.Host, false)
 	m.Call.Request.Headers = headers(r.Header)
 	r.Body, r.GetBody, r.ContentLength = nil, nil, 0
 	r.Trailer, r.TransferEncoding, r.Cancel, r.Response = nil, nil, nil, nil //nolint:staticcheck // Cancel is deprecated, and may be set

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -241,8 +242,8 @@ func TestMirrorHeaders(t *testing.T) {
 			return "{append: {header: {key: x-user, value: " + value + "}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}}"
 		}
 		m := embedded(t, withRoutes("services:\n"+p.service("main", main)+p.service("copy", other),
-			`{name: r, virtual_hosts: [{name: h, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: main, request_mirror_policies: [
-				{cluster: copy, request_headers_mutations: [`+set("first")+`, {remove: x-user}, `+set("last")+`]}]}}]}]}`))
+			`{name: r, virtual_hosts: [{name: h, domains: ["*"], routes: [{name: way, match: {prefix: /}, route: {cluster: main, host_rewrite_literal: other, request_mirror_policies: [
+				{cluster: copy, request_headers_mutations: [`+set("first")+`, {remove: x-user}, `+set(`"last %UPSTREAM_CLUSTER% %ROUTE_NAME% %REQ(:authority)%"`)+`]}]}}]}]}`))
 		seen, err := echo(t, m, p, "orders", "/s.A/b", values{"x-user": {"ann"}})
 		if err != nil {
 			t.Fatal(err)
@@ -250,10 +251,40 @@ func TestMirrorHeaders(t *testing.T) {
 		if diff := cmp.Diff([]string{"ann"}, seen.Header["x-user"]); diff != "" {
 			t.Errorf("the call's header (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"last"}, receive(t, calls).User); diff != "" {
+		if diff := cmp.Diff([]string{"last main way other"}, receive(t, calls).User); diff != "" {
 			t.Errorf("the copy's header (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestMirrorContentType has a copy of a gRPC call name a codec if the call does.
+func TestMirrorContentType(t *testing.T) {
+	types := make(chan []string, 2)
+	b := meshtest.GRPC(t, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		md, _ := metadata.FromIncomingContext(s.Context())
+		types <- md.Get("content-type")
+		return errors.Join(s.RecvMsg(new(wrapperspb.StringValue)), s.SendMsg(wrapperspb.String("")))
+	}))
+	p := protocol{name: "grpc"}
+	conn := dial(t, embedded(t, "services:\n"+p.service("orders", b)+p.service("copy", b)+
+		"routes:\n  orders:\n    - {to: orders, mirror: [copy]}\n"), "orders")
+	for _, c := range []struct {
+		want string
+		opts []grpc.CallOption
+	}{
+		{"application/grpc", nil},
+		{"application/grpc+proto", []grpc.CallOption{grpc.CallContentSubtype("proto")}},
+		{"application/grpc+proto", []grpc.CallOption{grpc.ForceCodecV2(encoding.GetCodecV2("proto"))}},
+	} {
+		if err := conn.Invoke(within(t, long), "/shop.Orders/Get", wrapperspb.String("x"), new(wrapperspb.StringValue), c.opts...); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if diff := cmp.Diff([]string{c.want}, receive(t, types)); diff != "" {
+				t.Errorf("content type (-want +got):\n%s", diff)
+			}
+		}
+	}
 }
 
 // TestMirrorCostsNothing has copies that hang, fail, or cannot be made harm no call,

@@ -16,6 +16,8 @@ type Mirror struct {
 	*mirrorPolicy
 	// Cluster is where the copies go; nil if a header of the call names it.
 	Cluster *balancer.Cluster
+
+	route string // its name
 }
 
 type mirrorPolicy struct {
@@ -52,12 +54,13 @@ func (m *Mirror) Host(host string, grpc bool) string {
 	return name + "-shadow:" + port
 }
 
-// Headers changes the headers of a copy, which are h.
-func (m *Mirror) Headers(r *Request, h MutableHeaders, protocol string) {
+// Headers changes the headers of a copy, which are h. Values are of the call, as in
+// Envoy: host is what it names once it is rewritten, and cluster where it goes itself.
+func (m *Mirror) Headers(r *Request, h MutableHeaders, protocol, host, cluster string) {
 	if len(m.headers) > 0 {
 		changed := *r
-		changed.Headers = h
-		m.mirrorPolicy.headers.apply(h, &subject{request: &changed, protocol: protocol, cluster: m.cluster})
+		changed.Headers, changed.Authority = h, host
+		m.mirrorPolicy.headers.apply(h, &subject{request: &changed, protocol: protocol, route: m.route, cluster: cluster})
 	}
 }
 
@@ -172,7 +175,7 @@ func (r *Route) Mirrors() []Mirror { return r.mirrors }
 func (r *routePolicy) bindMirrors(cluster func(name string) *balancer.Cluster) []Mirror {
 	var mirrors []Mirror
 	for _, m := range r.mirrors {
-		bound := Mirror{mirrorPolicy: m}
+		bound := Mirror{mirrorPolicy: m, route: r.name}
 		if m.header == nil {
 			bound.Cluster = cluster(m.cluster)
 		}

@@ -38,15 +38,24 @@ const (
 
 // newBackend answers requests by HTTP/1.1, HTTP/2 and gRPC with what it saw of them.
 func newBackend(t *testing.T, name string) *meshtest.Backend {
+	return newRecorder(t, name, func(seen) {})
+}
+
+// newRecorder is a backend that tells record, too, with the body of a gRPC call as it
+// was on the wire.
+func newRecorder(t *testing.T, name string, record func(seen)) *meshtest.Backend {
 	return meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return // the caller has gone
 		}
 		grpc := strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
-		s := seen{Backend: name, Method: r.Method, Path: r.RequestURI, Host: r.Host, Header: r.Header.Clone()}
-		if !grpc {
-			s.Body = string(body)
+		s := seen{Backend: name, Method: r.Method, Path: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Body: string(body)}
+		recorded := s
+		recorded.Header = s.Header.Clone()
+		record(recorded)
+		if grpc {
+			s.Body = ""
 		}
 		answer, err := json.Marshal(s)
 		if err != nil {

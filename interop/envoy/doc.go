@@ -24,7 +24,7 @@
 // weighted clusters, localities and endpoints, of priorities in all states of health, of
 // the clusters of an aggregate while their endpoints fall ill and get well, and of zones,
 // by where callers and endpoints are. Bounded load sends the same requests elsewhere.
-// Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
+// Copies of mirrored calls are compared as they came. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
 // of its own is left out of the comparison, in normalise_test.go and nowhere else.
 //
 // # Where they differ
@@ -73,5 +73,10 @@
 //     were escaped. Envoy decodes them, and what another level gave them, and does not
 //     escape them again. Names that would break the query are escaped, too.
 //   - %REQ(:path)% does not have the question mark of an empty query.
+//   - In what a mirror policy changes of a copy's headers %REQ(:path)% is the path that was
+//     asked for, in Envoy the rewritten one; and remove_on_match is warned about. The first
+//     copy for a cluster that a header names is not made unless Weft has that cluster by
+//     cluster_header already: it asks for such clusters when they are named.
+//   - Of a route with cluster_header %UPSTREAM_CLUSTER% is empty.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 package envoy

@@ -28,6 +28,13 @@ func (a *answer) normalise(grpc bool) {
 	)
 }
 
+// normalise does the same for a request that a mirror may have got.
+func (s *seen) normalise(grpc bool) {
+	(&answer{Seen: s}).normalise(grpc)
+	// Where a proxy says that a copy comes from.
+	drop(s.Header, "X-Envoy-Internal", "X-Forwarded-For")
+}
+
 func drop(h http.Header, names ...string) {
 	for _, name := range names {
 		h.Del(name)

@@ -83,6 +83,7 @@ func (m *Mirrors) Drop(why string) {
 type Mirror struct {
 	Policy *resolver.Mirror
 	Call   Call
+	Of     string // the cluster of the call that it is a copy of
 
 	all    *Mirrors
 	cancel context.CancelFunc
@@ -127,7 +128,7 @@ func (m *Mirrors) begin(c *Call, p *resolver.Mirror, to *balancer.Cluster) *Mirr
 	}
 	target := *c.Target
 	target.Gate = &m.gate
-	return &Mirror{Policy: p, all: m, Call: Call{
+	return &Mirror{Policy: p, all: m, Of: c.Cluster.Name(), Call: Call{
 		Target: &target, Request: c.Request, Client: c.Client,
 		Cluster: to, route: c.route, copied: true,
 	}}
