@@ -102,6 +102,7 @@ services:
     endpoints:
       - {address: %q, zone: near}
       - {address: %q, zone: far, priority: 1}
+routes: {orders: [{to: orders, `+sentAgain+`}]}
 `, p.name, near.Addr, far.Addr))))
 		call := p.client(t, m, "orders")
 		if diff := cmp.Diff(map[string]int{"near": 50}, counts(t, call, request{}, 50)); diff != "" {

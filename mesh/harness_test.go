@@ -211,6 +211,11 @@ type load struct {
 	errs  []error
 }
 
+// sentAgain is the retry of a route whose backend stops under load. A listener that is
+// closed resets connections which the kernel has made and the server has not yet accepted,
+// with the first request of an HTTP client perhaps already on them.
+const sentAgain = "retry: {attempts: 2, on: [reset], backOff: {baseInterval: 1ms}}"
+
 func startLoad(t *testing.T, callers int, call func(context.Context, request) (string, error), requests ...request) *load {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{stop: stop}

@@ -141,7 +141,7 @@ func TestHashFailover(t *testing.T) {
 			all = append(all, backends[name])
 		}
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-			"services:\n  orders: {protocol: %s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}]}]\n", p.name, addresses(all)))))
+			"services:\n  orders: {protocol: %s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}], "+sentAgain+"}]\n", p.name, addresses(all)))))
 		call := p.client(t, m, "orders")
 		owner := owners(t, call, 1)[0]
 		load := startLoad(t, 2, call, keyed(0))

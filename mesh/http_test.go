@@ -177,7 +177,8 @@ func TestStreamBodyOutlivesDeadBackends(t *testing.T) {
 func TestBackendGoesAway(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		a, b := p.backend(t, "a"), p.backend(t, "b")
-		call := p.client(t, oneService(t, p, a, b), "orders")
+		policy := "services:\n" + p.service("orders", a, b) + "routes: {orders: [{to: orders, " + sentAgain + "}]}\n"
+		call := p.client(t, meshtest.New(t, mesh.WithPolicy([]byte(policy))), "orders")
 		eventually(t, call, request{}, "a", "b")
 		l := startLoad(t, 4, call, request{})
 		l.await(100)

@@ -130,8 +130,8 @@ func TestSubsetsChange(t *testing.T) {
 				selectors: `subset_selectors: [{keys: [version]}]`,
 				endpoints: []string{labelled(a, `version: v1`), labelled(b, `version: `+ofB), labelled(c, `version: v2`)},
 				routes: []string{
-					`cluster: orders, metadata_match: {filter_metadata: {envoy.lb: {version: v1}}}`,
-					`cluster: orders, metadata_match: {filter_metadata: {envoy.lb: {version: v2}}}`,
+					`cluster: orders, retry_policy: {retry_on: reset}, metadata_match: {filter_metadata: {envoy.lb: {version: v1}}}`,
+					`cluster: orders, retry_policy: {retry_on: reset}, metadata_match: {filter_metadata: {envoy.lb: {version: v2}}}`,
 				},
 			}.yaml()
 		}

@@ -87,7 +87,8 @@ func TestZones(t *testing.T) {
 func TestZoneLost(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		a1, a2, b := p.backend(t, "a1"), p.backend(t, "a2"), p.backend(t, "b")
-		policy := zonesPolicy(p, "minClusterSize: 1", nil, inZone(a1, "a"), inZone(a2, "a"), inZone(b, "b"))
+		policy := zonesPolicy(p, "minClusterSize: 1", nil, inZone(a1, "a"), inZone(a2, "a"), inZone(b, "b")) +
+			"routes: {orders: [{to: orders, " + sentAgain + "}]}\n"
 		m := meshtest.New(t, mesh.WithPolicy([]byte(policy)), mesh.WithLocality(mesh.Locality{Zone: "a"}, ""))
 		call := p.client(t, m, "orders")
 		load := startLoad(t, 2, call, request{})
