@@ -33,7 +33,7 @@ func startEnvoy(t *testing.T, xds string, s setup) *process {
 	t.Helper()
 	binary := os.Getenv(binaryVar)
 	if binary == "" {
-		t.Skip(binaryVar + " names no Envoy to compare with; .ci/interop installs one and runs these tests")
+		t.Skip(binaryVar + " names no Envoy to compare with; .ci/oracle installs one and runs these tests")
 	}
 	dir := t.TempDir()
 	config, err := json.Marshal(envoyBootstrap(t, xds, s))
