@@ -230,6 +230,9 @@ func TestServerRefuses(t *testing.T) {
 `, "", refused},
 		{"no route", serving(`filterChains: [` + chain("", nil, routes) + `]`), "/mall.Orders/Get", came{Error: "404: weft: orders: no route"}},
 		{"route that forwards", serving(`filterChains: [` + chain("", nil, routes) + `]`), "/forward.Orders/Get", refused},
+		{"header change of the configuration", serving(`filterChains: [` + chain("", nil, inboundRoutes("requestHeadersToRemove: [x-user],", "", "")) + `]`), "", refused},
+		{"header change of the virtual host", serving(`filterChains: [` + chain("", nil, inboundRoutes("", "requestHeadersToRemove: [x-user],", "")) + `]`), "", refused},
+		{"header change of the route", serving(`filterChains: [` + chain("", nil, inboundRoutes("", "", "responseHeadersToRemove: [x-user],")) + `]`), "", refused},
 		{"TLS by virtual host", serving(`filterChains: [` + chain("", nil, inboundRoutes("", "requireTls: ALL,", "")) + `]`), "", refused},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -189,6 +189,7 @@ func (v *routeConfig) changes(config headerLevel, mostSpecificWins bool) {
 	for _, h := range v.hosts {
 		for _, r := range h.routes {
 			levels := []headerLevel{r.headers, h.headers, config}
+			r.changesHeaders = slices.ContainsFunc(levels, headerLevel.changes)
 			for i := range r.clusters {
 				r.clusters[i].change = r.change(h.name, &r.clusters[i], levels, mostSpecificWins)
 			}

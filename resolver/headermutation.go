@@ -120,6 +120,8 @@ func (m headerMutation) applyLevel(h MutableHeaders, of *subject, values []newVa
 // they are applied: what is removed first, then what is overwritten, then what is added.
 type headerLevel struct{ request, response headerMutation }
 
+func (l headerLevel) changes() bool { return len(l.request)+len(l.response) > 0 }
+
 // headerFields are the fields of a level.
 var headerFields = fieldNames("request_headers_to_add", "request_headers_to_remove",
 	"response_headers_to_add", "response_headers_to_remove")

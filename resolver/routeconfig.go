@@ -68,6 +68,8 @@ type routePolicy struct {
 
 	// nonForwarding says that the route is a server's (gRFC A36).
 	nonForwarding bool
+	// changesHeaders says that a level of the route's changes headers.
+	changesHeaders bool
 
 	// answer is what the route says itself; it then has no clusters.
 	answer  *Answer

@@ -41,6 +41,10 @@ func (r *routePolicy) serve(h *virtualHost, at *filterLevel) *Route {
 	case !r.nonForwarding:
 		route.err = fmt.Errorf("%s: its action is %w on servers: only non_forwarding_action is", route, ErrUnsupported)
 		return route
+	case r.changesHeaders:
+		// What takes a header away may keep callers from saying who they are.
+		route.err = fmt.Errorf("%s: header changes of routes are %w on servers: filters make them", route, ErrUnsupported)
+		return route
 	case r.unsupportedHTTP != nil: // require_tls
 		route.err = fmt.Errorf("%s: %w", route, r.unsupportedHTTP)
 		return route
