@@ -203,6 +203,7 @@ func eventually(t *testing.T, call func(context.Context, request) (string, error
 
 // load calls from several goroutines until it is stopped, and expects no failure.
 type load struct {
+	t     *testing.T
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 	mu    sync.Mutex
@@ -218,7 +219,7 @@ const sentAgain = "retry: {attempts: 2, on: [reset], backOff: {baseInterval: 1ms
 
 func startLoad(t *testing.T, callers int, call func(context.Context, request) (string, error), requests ...request) *load {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &load{stop: stop}
+	l := &load{t: t, stop: stop}
 	l.more.L = &l.mu
 	for i := range callers {
 		l.done.Go(func() {
@@ -250,11 +251,24 @@ func (l *load) end(t *testing.T) {
 	l.errs = nil
 }
 
-// await waits until n more calls were made.
+// await waits until n more calls were made. The test ends if that takes too long: each
+// of them may take its minute.
 func (l *load) await(n int) {
+	l.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for until := l.calls + n; l.calls < until; {
+	late := false
+	defer time.AfterFunc(2*long, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		late = true
+		l.more.Broadcast()
+	}).Stop()
+	before := l.calls
+	for l.calls < before+n {
+		if late {
+			l.t.Fatalf("just %d of %d calls in %v; %d have failed: %v", l.calls-before, n, 2*long, len(l.errs), errors.Join(l.errs[:min(3, len(l.errs))]...))
+		}
 		l.more.Wait()
 	}
 }

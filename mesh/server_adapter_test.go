@@ -224,11 +224,16 @@ func TestServerResponseWriter(t *testing.T) {
 	} {
 		e := &ends{}
 		m := newMesh(t, serving(`filterChains: [`+chain("", []string{httpFilter("a", stampConfig(`mark: a`))}, inboundRoutes("", "", ""))+`]`), mesh.WithFilter(stamps(e)))
-		s := meshtest.HTTP(t, m.Handler("orders", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		handler := m.Handler("orders", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if err := test.handle(w); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-		})))
+		}))
+		handled := make(chan struct{})
+		s := meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			defer close(handled) // a server that stops does not wait for a hijacked connection
+			handler.ServeHTTP(w, req)
+		}))
 		conn, err := net.Dial("tcp", s.Addr)
 		if err != nil {
 			t.Fatal(err)
@@ -247,6 +252,7 @@ func TestServerResponseWriter(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, got, err, test.want)
 		}
 		_ = conn.Close()
+		<-handled
 		s.Stop()
 		if got := e.take(); len(got) != 1 {
 			t.Errorf("%s: ends %q", name, got)
