@@ -8,6 +8,7 @@
 //   - [Limits] count what is in flight to a cluster, for all that use it, and refuse
 //     what is over Envoy's thresholds. Retries have a [Budget] there; a [Throttle] stops
 //     them where most calls fail.
+//   - A [Bucket] gives tokens at a rate, to calls that are limited to one.
 //   - [Attempts] is the state of one call. Its Next says whether to send an attempt,
 //     to wait, or that the call has its result.
 //
