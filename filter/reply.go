@@ -53,6 +53,9 @@ func (r *Reply) Unwrap() error { return r.Err }
 
 // ReplyOf returns the reply that err is, or nil.
 func ReplyOf(err error) *Reply {
+	if err == nil { // which errors.As would allocate for
+		return nil
+	}
 	var r *Reply
 	if errors.As(err, &r) {
 		return r
