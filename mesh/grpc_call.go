@@ -23,7 +23,7 @@ type rpc struct {
 	context.Context
 	call   call.Call
 	cancel context.CancelFunc // of the deadline that policy set; nil for none
-	refuse error              // why the last pick found nothing
+	refuse *error             // why the last pick found nothing; nil if it did, or nothing yet
 
 	changed *changedRPC // nil if policy changes nothing of the request
 }
@@ -156,14 +156,23 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 // explain puts the mesh's own error in place of the status that grpc made of it.
 func (r *rpc) explain(err error) error {
 	if err != nil && r.refused(err) {
-		return r.call.Refused(r.refuse)
+		return r.call.Refused(*r.refuse)
 	}
 	return err
 }
 
 // refused reports whether err is what grpc made of a pick that found nothing.
 func (r *rpc) refused(err error) bool {
-	return r.refuse != nil && !errors.Is(r.refuse, balancer.ErrConnecting) && status.Code(err) == codes.Unavailable
+	return r.refuse != nil && status.Code(err) == codes.Unavailable
+}
+
+// chose keeps why a pick found nothing, if err says more than that there is nothing yet.
+func (r *rpc) chose(err error) {
+	r.refuse = nil
+	if err != nil && !errors.Is(err, balancer.ErrConnecting) {
+		why := err // for err itself a pick that finds something would allocate
+		r.refuse = &why
+	}
 }
 
 // Value makes the RPC findable in its context.
@@ -187,11 +196,12 @@ func (r *rpc) Values(n *resolver.HeaderName) []string {
 func (r *rpc) Cluster() *balancer.Cluster { return r.call.Cluster }
 
 func (r *rpc) Reroute() error {
-	r.refuse = r.call.Reroute(r.Context)
-	if r.refuse == nil && r.changed != nil && r.call.HasHash() {
+	err := r.call.Reroute(r.Context)
+	r.chose(err)
+	if err == nil && r.changed != nil && r.call.HasHash() {
 		r.call.Sends(r.sent())
 	}
-	return r.refuse
+	return err
 }
 
 func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
@@ -203,6 +213,6 @@ func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
 	if err == nil {
 		err = r.readdressed(link.Endpoint())
 	}
-	r.refuse = err
+	r.chose(err)
 	return link, err
 }

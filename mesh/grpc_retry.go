@@ -73,7 +73,7 @@ func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result
 	case r.Context.Err() != nil || ctx.Err() != nil:
 		s.Kind = resilience.Canceled
 	case r.refused(err):
-		return r.call.Unsent(r.call.Refused(r.refuse))
+		return r.call.Unsent(r.call.Refused(*r.refuse))
 	case !e.seen: // it failed before any endpoint was picked, or after its answer had begun
 		s.Partial = true
 	case !e.sent:

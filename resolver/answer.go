@@ -19,11 +19,14 @@ type Answer struct {
 	Redirect bool
 
 	redirect redirect
-	change   *Change
+	to       Destination
 }
 
 // Change is what policy changes of the answer, which is its headers.
-func (a *Answer) Change() *Change { return a.change }
+func (a *Answer) Change() *Change { return a.to.Change }
+
+// Destination stands for the answer where calls have a destination: it has no cluster.
+func (a *Answer) Destination() *Destination { return &a.to }
 
 // redirect is a compiled RedirectAction.
 type redirect struct {
@@ -53,7 +56,7 @@ func (a *Answer) Location(r *Request, protocol string) string {
 			return scheme + "://" + host + d.port + path
 		}
 	case d.path != nil:
-		of := a.change.subject(r, protocol)
+		of := a.to.Change.subject(r, protocol)
 		path = d.path.rewrite(path, &of)
 	}
 	if query != "" {

@@ -194,8 +194,8 @@ func (v *routeConfig) changes(config headerLevel, mostSpecificWins bool) {
 				r.clusters[i].change = r.change(h.name, &r.clusters[i], levels, mostSpecificWins)
 			}
 			if r.answer != nil {
-				if r.answer.change = r.change(h.name, nil, levels, mostSpecificWins); r.answer.change == nil {
-					r.answer.change = &Change{route: r, vhost: h.name}
+				if r.answer.to.Change = r.change(h.name, nil, levels, mostSpecificWins); r.answer.to.Change == nil {
+					r.answer.to.Change = &Change{route: r, vhost: h.name}
 				}
 			}
 		}

@@ -124,7 +124,7 @@ func (r *Route) filter(p *routePolicy, at *filterLevel) {
 	if p.answer != nil {
 		if chain := r.chain(at); len(chain) > 0 {
 			a := *p.answer
-			a.change = a.change.filtered(chain)
+			a.to.Change = a.to.Change.filtered(chain)
 			r.answer = &a
 		}
 		return

@@ -40,10 +40,10 @@ type Route struct {
 	attempts     *attempts
 	err          error
 	errHTTP      error
-	inbound      *Change // of a server's route; nil for nothing
+	inbound      *Destination // of a server's route; nil for nothing
 }
 
-// Destination is where a route sends a call.
+// Destination is where a route sends a call. It is immutable.
 type Destination struct {
 	// Cluster is nil if the call names it itself: ClusterName.
 	Cluster *balancer.Cluster
@@ -113,32 +113,32 @@ func (r *Route) Answer() *Answer { return r.answer }
 //
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
-func (r *Route) Pick() (Destination, error) {
+func (r *Route) Pick() (*Destination, error) {
 	if r.err != nil {
-		return Destination{}, r.err
+		return nil, r.err
 	}
 	if r.answer != nil {
-		return Destination{}, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
+		return nil, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
 	}
 	if len(r.destinations) == 0 {
-		return Destination{}, fmt.Errorf("%w: %s is a server's", ErrUnsupported, r)
+		return nil, fmt.Errorf("%w: %s is a server's", ErrUnsupported, r)
 	}
 	i := 0
 	if r.turns != nil {
 		i = r.turns.Next()
 	}
-	return r.destinations[i], nil
+	return &r.destinations[i], nil
 }
 
 // To returns where the route sends a call to a cluster of this name, if it sends calls
-// there.
-func (r *Route) To(cluster string) (to Destination, ok bool) {
-	for _, d := range r.destinations {
-		if d.Cluster != nil && d.Cluster.Name() == cluster {
-			return d, true
+// there; else nil.
+func (r *Route) To(cluster string) *Destination {
+	for i := range r.destinations {
+		if d := &r.destinations[i]; d.Cluster != nil && d.Cluster.Name() == cluster {
+			return d
 		}
 	}
-	return to, false
+	return nil
 }
 
 // String names the route for people.

@@ -50,11 +50,11 @@ func (r *routePolicy) serve(h *virtualHost, at *filterLevel) *Route {
 		return route
 	}
 	if chain := route.chain(at); len(chain) > 0 {
-		route.inbound = &Change{route: r, vhost: h.name, filters: chain}
+		route.inbound = &Destination{Change: &Change{route: r, vhost: h.name, filters: chain}}
 	}
 	return route
 }
 
 // Inbound returns what becomes of a request that comes in by a server's route: the
-// filters that it passes. Nil for none.
-func (r *Route) Inbound() (*Change, error) { return r.inbound, r.err }
+// filters that it passes, as the Change of a destination without a cluster. Nil for none.
+func (r *Route) Inbound() (*Destination, error) { return r.inbound, r.err }

@@ -26,12 +26,11 @@ type Call struct {
 	Cluster *balancer.Cluster
 
 	route  *resolver.Route
-	change *resolver.Change // nil for none
-	subset *balancer.Criteria
-	link   *balancer.Link // of the attempt under way, which has a place among the cluster's requests
-	passed *passed        // the filters; nil for none
-	watch  *watch         // nil if no latency is measured
-	tries  *tries         // nil before a second attempt is in sight
+	to     *resolver.Destination // by route; nil before routing, and for copies
+	link   *balancer.Link        // of the attempt under way, which has a place among the cluster's requests
+	passed *passed               // the filters; nil for none
+	watch  *watch                // nil if no latency is measured
+	tries  *tries                // nil before a second attempt is in sight
 
 	// What the route makes of the call for ring_hash and maglev. The bools share a word.
 	hash            uint64
@@ -82,16 +81,16 @@ func (c *Call) find(ctx context.Context) error {
 	}
 	c.route, c.hashed, c.hasHash = route, false, false
 	if a := route.Answer(); a != nil {
-		c.Cluster, c.change = nil, a.Change()
+		c.Cluster, c.to = nil, a.Destination()
 		return nil
 	}
 	to, err := route.Pick()
 	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
-	c.Cluster, c.change, c.subset = to.Cluster, to.Change, to.Subset
+	c.Cluster, c.to = to.Cluster, to
 	if c.Cluster == nil {
-		return c.demand(ctx, table, &to)
+		return c.demand(ctx, table)
 	}
 	c.prefer()
 	return nil
@@ -124,7 +123,10 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		}
 		info.Hash, info.HasHash = c.hash, c.hasHash
 	}
-	info.Subset, info.Override = c.subset, c.override(v)
+	if c.to != nil {
+		info.Subset = c.to.Subset
+	}
+	info.Override = c.override(v)
 	limits, priority := c.Cluster.Limits(), c.route.Priority()
 	if !limits.Acquire(resilience.Requests, priority) {
 		return nil, limits.Exceeded(c.Cluster.Name(), resilience.Requests, priority)

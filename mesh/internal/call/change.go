@@ -12,7 +12,12 @@ import (
 
 // Change is what the call's route changes of it. Its methods are safe on nil, which
 // changes nothing.
-func (c *Call) Change() *resolver.Change { return c.change }
+func (c *Call) Change() *resolver.Change {
+	if c.to == nil {
+		return nil
+	}
+	return c.to.Change
+}
 
 // Answer is what the call's route answers itself; nil if it sends the call to a
 // cluster. A gRPC call has none: it fails with the answer's status.

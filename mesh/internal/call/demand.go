@@ -13,8 +13,8 @@ import (
 
 // demand finds the cluster that the call itself names, and waits for it within ctx if
 // it is the first call that does.
-func (c *Call) demand(ctx context.Context, table *resolver.Table, to *resolver.Destination) error {
-	name := to.ClusterName(&c.Request)
+func (c *Call) demand(ctx context.Context, table *resolver.Table) error {
+	name := c.to.ClusterName(&c.Request)
 	if c.Cluster = table.Demanded(name); c.Cluster != nil {
 		return nil
 	}

@@ -32,7 +32,7 @@ type passed struct {
 // The error is a filter's [filter.Reply], which HTTP requests get as a response, an
 // *[Error], or a status. Then, too, End ends the call.
 func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string) error {
-	if len(c.change.Filters()) == 0 {
+	if len(c.Change().Filters()) == 0 {
 		return c.answered()
 	}
 	if err := c.enter(ctx, c.filterRequest(header, protocol)); err != nil {
@@ -44,7 +44,7 @@ func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string)
 
 // filterRequest is the call's request as filters see it.
 func (c *Call) filterRequest(header filter.Header, protocol string) filter.Request {
-	route, host, cluster := c.change.Names()
+	route, host, cluster := c.Change().Names()
 	return filter.Request{
 		Header:    header,
 		Authority: c.Request.Authority, Path: c.Request.Path, RawQuery: c.Request.RawQuery,
@@ -58,7 +58,7 @@ func (c *Call) enter(ctx context.Context, request filter.Request) error {
 	p := &passed{request: request, grpc: c.Request.GRPC}
 	c.passed = p
 	var err error
-	p.follower, err = c.change.Filters().Request(ctx, &p.request)
+	p.follower, err = c.Change().Filters().Request(ctx, &p.request)
 	p.header, p.trailer = filter.OfResponse(p.follower), filter.OfTrailer(p.follower)
 	if err != nil {
 		return c.filtered(err)
@@ -91,7 +91,7 @@ func (c *Call) FollowsTrailer() bool { return c.passed != nil && c.passed.traile
 // SentAs says how the request was sent, for filters that see the response.
 func (c *Call) SentAs(header filter.Header, authority, path, query string) {
 	p := c.passed
-	if p == nil || !c.change.ChangesRequest(p.grpc) && !c.change.AutoHost(p.grpc) {
+	if p == nil || !c.Change().ChangesRequest(p.grpc) && !c.Change().AutoHost(p.grpc) {
 		return
 	}
 	sent := p.request

@@ -42,7 +42,7 @@ func (c *Call) accept(ctx context.Context) error {
 	case err != nil:
 		return c.Target.refuse(ErrRefused, codes.Unavailable, err)
 	}
-	if c.change, err = route.Inbound(); err != nil {
+	if c.to, err = route.Inbound(); err != nil {
 		return c.Target.refuse(ErrRefused, codes.Unavailable, err)
 	}
 	c.route = route
@@ -50,7 +50,7 @@ func (c *Call) accept(ctx context.Context) error {
 }
 
 // Filtered reports whether the call has filters to pass.
-func (c *Call) Filtered() bool { return len(c.change.Filters()) > 0 }
+func (c *Call) Filtered() bool { return len(c.Change().Filters()) > 0 }
 
 // Admit has a call that was accepted pass the filters, in order, within ctx. peer is who
 // calls, "ip:port". The error is as Enter's.

@@ -36,8 +36,8 @@ func (c *Call) prefer() {
 	if p == nil || p.request.Override.Cluster == "" || c.Cluster == nil || c.Cluster.Name() == p.request.Override.Cluster {
 		return
 	}
-	if to, ok := c.route.To(p.request.Override.Cluster); ok {
-		c.Cluster, c.change, c.subset = to.Cluster, to.Change, to.Subset
+	if to := c.route.To(p.request.Override.Cluster); to != nil {
+		c.Cluster, c.to = to.Cluster, to
 	}
 }
 
