@@ -22,11 +22,14 @@ func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 // do has the resolver's goroutine run f, unless it has stopped.
 func (b *mailbox) do(f func()) {
 	b.mu.Lock()
-	if !b.closed {
+	closed := b.closed
+	if !closed {
 		b.tasks = append(b.tasks, f)
 	}
 	b.mu.Unlock()
-	b.ring()
+	if !closed {
+		b.ring()
+	}
 }
 
 func (b *mailbox) ring() {
