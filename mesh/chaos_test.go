@@ -236,7 +236,7 @@ func chaosTime(t *testing.T, d time.Duration) time.Duration {
 // the network takes none, so that what calls take is exact on every machine.
 func TestChaos(t *testing.T) {
 	const seed = 5
-	d := chaosTime(t, 10*time.Second)
+	d := chaosTime(t, 6*time.Second)
 	before := heap()
 	var run *chaosRun // grpc's channels must not become garbage within the bubble
 	synctest.Test(t, func(t *testing.T) {
