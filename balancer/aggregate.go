@@ -200,7 +200,7 @@ func (v *View) aggregatePicker(s *snapshot) *picker {
 }
 
 // choose returns the part that a call goes to. Its hash, if it has one, keeps it there.
-func (a *aggregatePicker) choose(info PickInfo) int {
+func (a *aggregatePicker) choose(info *PickInfo) int {
 	switch {
 	case a.schedule == nil:
 		return a.only
@@ -218,7 +218,7 @@ func (a *aggregatePicker) choose(info PickInfo) int {
 }
 
 // pick chooses a part, and has it pick. Where it cannot, another may.
-func (a *aggregatePicker) pick(info PickInfo) (*Link, error) {
+func (a *aggregatePicker) pick(info *PickInfo) (*Link, error) {
 	if info.Override.Addresses != "" {
 		if l, done, err := a.pickOverride(info); done {
 			return l, err
@@ -226,7 +226,7 @@ func (a *aggregatePicker) pick(info PickInfo) (*Link, error) {
 		info.Override = Override{}
 	}
 	first := a.choose(info)
-	l, err := a.parts[first].Pick(info)
+	l, err := a.parts[first].Pick(*info)
 	if err == nil || errors.Is(err, ErrDropped) {
 		return l, err
 	}
@@ -235,7 +235,7 @@ func (a *aggregatePicker) pick(info PickInfo) (*Link, error) {
 		if i == first {
 			continue
 		}
-		l, other := part.Pick(info)
+		l, other := part.Pick(*info)
 		switch {
 		case other == nil || errors.Is(other, ErrDropped):
 			return l, other
@@ -249,7 +249,7 @@ func (a *aggregatePicker) pick(info PickInfo) (*Link, error) {
 
 // pickOverride is pick for a call with an override: the part that has the endpoint
 // counts, whatever its share of the calls.
-func (a *aggregatePicker) pickOverride(info PickInfo) (l *Link, done bool, err error) {
+func (a *aggregatePicker) pickOverride(info *PickInfo) (l *Link, done bool, err error) {
 	for _, part := range a.parts {
 		var missing *OverrideError
 		l, done, err = part.pickOverride(part.picker.Load(), info)

@@ -54,6 +54,7 @@ func (r *round) newHashPicker(p *picker) *picker {
 	default:
 		p.state, p.err = Connecting, ErrConnecting
 	}
+	p.plain = p.hash != nil && p.hash.only() && p.drops == nil
 	return p
 }
 

@@ -32,6 +32,18 @@ func (h *hashed) part(hash uint64) *hashTable {
 	return h.parts[0].hashTable
 }
 
+// only reports whether the tree is one table and the load is not bounded.
+func (h *hashed) only() bool { return len(h.parts) == 1 && h.parts[0].bound == nil }
+
+// member is the member of the only table that a call goes to.
+func (h *hashed) member(hash uint64, hasHash bool) uint32 {
+	if !hasHash {
+		hash = rand.Uint64()
+	}
+	t := h.parts[0].hashTable
+	return t.slots[t.place(hash)]
+}
+
 func (k PolicyKind) hashes() bool { return k == RingHash || k == Maglev }
 
 // hashed composes the tree from the groups of which a link is hopeful. Where none that
@@ -124,7 +136,7 @@ func (v *View) Hashes() bool {
 }
 
 // pickHash is Pick under ring_hash and maglev.
-func (v *View) pickHash(p *picker, info PickInfo) (*Link, error) {
+func (v *View) pickHash(p *picker, info *PickInfo) (*Link, error) {
 	hash := info.Hash
 	if !info.HasHash {
 		hash = rand.Uint64()
@@ -161,7 +173,7 @@ const maxWalk = 1 << 12
 // connect if it does not; the call's key keeps to its endpoint while that starts. A
 // call without a hash goes to the first link that is Ready, and has at most one that it
 // passes connect, so that such calls spread (gRFC A76).
-func (v *View) walk(p *picker, t *hashTable, place int, info PickInfo) (*Link, error) {
+func (v *View) walk(p *picker, t *hashTable, place int, info *PickInfo) (*Link, error) {
 	var now time.Time
 	waits := false
 	for range min(len(t.slots), maxWalk) {

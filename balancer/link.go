@@ -88,7 +88,7 @@ func (l *Link) Done(o Outcome) {
 }
 
 // take counts a call in flight on a link that was picked.
-func (l *Link) take(info PickInfo) (*Link, error) {
+func (l *Link) take(info *PickInfo) (*Link, error) {
 	l.endpoint.begin()
 	if l.pool == nil {
 		return l, nil

@@ -103,7 +103,7 @@ func (v *View) overridable(s *snapshot, member int) bool {
 
 // pickOverride is Pick for a call with an override. done is false if the policy is to
 // choose. A call waits for its endpoint to connect.
-func (v *View) pickOverride(p *picker, info PickInfo) (l *Link, done bool, err error) {
+func (v *View) pickOverride(p *picker, info *PickInfo) (l *Link, done bool, err error) {
 	missing := true
 	for rest := info.Override.Addresses; rest != ""; {
 		var address string

@@ -18,7 +18,7 @@ type picker struct {
 	// pickers of those that calls have asked for, by Criteria.key. Never nil there.
 	parts map[string]*partPicker
 
-	plain bool    // there is a root, and nothing else to heed
+	plain bool    // there is a root, or hash is one table, and nothing else to heed
 	root  chooser // nil when there is nothing to pick
 	hash  *hashed // takes root's place under the policies that hash
 	state State

@@ -175,7 +175,7 @@ func (r *round) noSubset(c *Criteria) error {
 }
 
 // pickSubset is Pick where endpoints are divided.
-func (v *View) pickSubset(p *picker, info PickInfo) (*Link, error) {
+func (v *View) pickSubset(p *picker, info *PickInfo) (*Link, error) {
 	var key string
 	if info.Subset != nil {
 		key = info.Subset.key
@@ -203,7 +203,7 @@ func (v *View) pickSubset(p *picker, info PickInfo) (*Link, error) {
 }
 
 // pickPart picks from the first part that has an endpoint.
-func (v *View) pickPart(p *picker, pp *partPicker, info PickInfo) (*Link, error) {
+func (v *View) pickPart(p *picker, pp *partPicker, info *PickInfo) (*Link, error) {
 	first := pp.err
 	for _, part := range pp.pickers {
 		l, err := v.pick(part, info)

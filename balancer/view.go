@@ -121,11 +121,22 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
 	if p.plain && len(info.Exclude) == 0 && info.Override.Addresses == "" {
 		// What most calls need, and nothing else.
-		if l := p.root.choose(); l.pool == nil && v.usable(l) {
+		var l *Link
+		if p.root != nil {
+			l = p.root.choose()
+		} else {
+			l = p.links[p.hash.member(info.Hash, info.HasHash)]
+		}
+		if l != nil && l.pool == nil && v.usable(l) {
 			l.endpoint.begin()
 			return l, nil
 		}
 	}
+	return v.pickWith(p, &info)
+}
+
+// pickWith is the rest of Pick. info is not copied from here on: it is long.
+func (v *View) pickWith(p *picker, info *PickInfo) (*Link, error) {
 	if p.aggregate != nil {
 		return p.aggregate.pick(info)
 	}
@@ -141,7 +152,7 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 }
 
 // pick is Pick from p.
-func (v *View) pick(p *picker, info PickInfo) (*Link, error) {
+func (v *View) pick(p *picker, info *PickInfo) (*Link, error) {
 	if p.hash != nil {
 		return v.pickHash(p, info)
 	}
@@ -167,7 +178,7 @@ func (v *View) pick(p *picker, info PickInfo) (*Link, error) {
 
 // pickAgain is the rest of a pick whose first choice is excluded, or not usable any
 // more and not yet out of the picker.
-func (v *View) pickAgain(p *picker, info PickInfo) (*Link, error) {
+func (v *View) pickAgain(p *picker, info *PickInfo) (*Link, error) {
 	// The policy goes first, so that no single neighbour takes all of the calls.
 	for range 3 {
 		if l := p.root.choose(); v.usable(l) && !slices.Contains(info.Exclude, l.endpoint) {
