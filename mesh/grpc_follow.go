@@ -34,7 +34,7 @@ type followed struct {
 func (r *rpc) follow(opts []grpc.CallOption, stream bool) *followed {
 	filters := r.call.FollowsResponse()
 	_, count := r.call.CountsAttempts()
-	if !filters && (!count && !r.call.Change().ChangesResponse() || !stream && !slices.ContainsFunc(opts, asksForHeader)) {
+	if !filters && (!count && !r.call.Change().ChangesResponse() || !stream && !slices.ContainsFunc(opts, asksForAnswer)) {
 		return nil
 	}
 	f := &followed{rpc: r}
@@ -50,9 +50,13 @@ func (r *rpc) follow(opts []grpc.CallOption, stream bool) *followed {
 	return f
 }
 
-func asksForHeader(o grpc.CallOption) bool {
-	_, ok := o.(grpc.HeaderCallOption)
-	return ok
+// asksForAnswer also reports options that ask for trailers, which may be all there is.
+func asksForAnswer(o grpc.CallOption) bool {
+	switch o.(type) {
+	case grpc.HeaderCallOption, grpc.TrailerCallOption:
+		return true
+	}
+	return false
 }
 
 // opts has grpc fill in the response.
@@ -75,16 +79,22 @@ func (f *followed) respondLocked(md metadata.MD) {
 		return
 	}
 	r, h := f.rpc, filter.OwnMetadata(md)
-	if _, count := r.call.CountsAttempts(); count {
-		h.Set(attemptCount, strconv.Itoa(r.call.Attempted()))
-	}
-	if c := r.call.Change(); c.ChangesResponse() {
-		c.Response(r.sent(), &h, grpcProtocol, 200)
-	}
+	f.change(&h)
 	if c := r.changed; c != nil {
 		r.call.SentAs(c.header, cmp.Or(c.named, c.authority, r.call.Request.Authority), c.method, "")
 	}
 	f.response, f.err = r.call.Response(r.Context, h, 200)
+}
+
+// change changes the one block of headers of a response as policy has it.
+func (f *followed) change(h *filter.Header) {
+	r := f.rpc
+	if _, count := r.call.CountsAttempts(); count {
+		h.Set(attemptCount, strconv.Itoa(r.call.Attempted()))
+	}
+	if c := r.call.Change(); c.ChangesResponse() {
+		c.Response(r.sent(), h, grpcProtocol, 200)
+	}
 }
 
 // finish is called when grpc is finished with the RPC, and before it ends. It fills in
@@ -94,6 +104,10 @@ func (f *followed) finish(opts []grpc.CallOption, err error) error {
 	defer f.mu.Unlock()
 	if f.header != nil {
 		f.respondLocked(f.header)
+	}
+	if f.header == nil && trailersOnly(f.trailer) {
+		h := filter.OwnMetadata(f.trailer)
+		f.change(&h)
 	}
 	if f.trailer != nil {
 		f.trailer = f.rpc.call.Trailer(filter.OwnMetadata(f.trailer))

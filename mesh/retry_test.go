@@ -9,7 +9,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weft-mesh/weft/mesh"
 	"github.com/weft-mesh/weft/mesh/meshtest"
@@ -67,7 +70,6 @@ func TestRetry(t *testing.T) {
 		{"told when", "", "retry: {on: [unavailable], backOff: {baseInterval: 100h, maxInterval: 1000h}}", first(act{fail: codes.Unavailable, header: map[string]string{"grpc-retry-pushback-ms": "1"}}), 2, false, "grpc"},
 		{"told when", "", "retry: {on: [gateway-error], backOff: {baseInterval: 100h, maxInterval: 1000h}, rateLimitedBackOff: {resetHeaders: {retry-after: seconds}}}",
 			first(act{fail: codes.Unavailable, header: map[string]string{"Retry-After": "0"}}), 2, false, "http"},
-		{"overloaded", "", "retry: {" + again + "}", always(act{fail: codes.Unavailable, header: map[string]string{"x-envoy-overloaded": "1"}}), 1, true, ""},
 		{"begun", "", "retry: {on: [unavailable]}", always(act{early: true, fail: codes.Unavailable}), 1, true, "grpc"},
 		{"reset", "", "retry: {on: [reset], backOff: {baseInterval: 1ms}}", first(act{reset: true}), 2, false, "http"},
 		{"reset, not named", "", "retry: {on: [connect-failure, refused-stream]}", first(act{reset: true}), 1, true, "http"},
@@ -120,7 +122,12 @@ func TestRetryElsewhere(t *testing.T) {
 // TestAttemptNumbers has requests and responses say how many attempts there were.
 func TestAttemptNumbers(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
-		b := p.scripted(t, "b", failFirst(2))
+		b := p.scripted(t, "b", func(i int) act {
+			if i == 3 {
+				return act{}
+			}
+			return act{fail: codes.Unavailable}
+		})
 		m := meshtest.New(t, mesh.WithPolicy([]byte(`
 services: {orders: {protocol: `+p.name+`, endpoints: ["`+b.Addr+`"]}}
 resources:
@@ -151,6 +158,11 @@ resources:
 		if p.name == "grpc" {
 			if diff := cmp.Diff([]string{"", "1", "2"}, b.headers("grpc-previous-rpc-attempts")); diff != "" {
 				t.Errorf("grpc-previous-rpc-attempts (-want +got):\n%s", diff)
+			}
+			var trailer metadata.MD // the one block of headers of an answer that is a status alone
+			err := dial(t, m, "counted").Invoke(within(t, long), "/a/b", wrapperspb.String("7"), new(wrapperspb.StringValue), grpc.Trailer(&trailer))
+			if got := trailer.Get("x-envoy-attempt-count"); err == nil || strings.Join(got, ",") != "4" {
+				t.Errorf("x-envoy-attempt-count of a failure, %v, is %q, want 4", err, got)
 			}
 		}
 	})

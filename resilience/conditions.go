@@ -2,6 +2,7 @@ package resilience
 
 import (
 	"slices"
+	"strconv"
 
 	"google.golang.org/grpc/codes"
 )
@@ -51,7 +52,8 @@ const (
 	OnRetriableHeaders
 
 	// The gRPC statuses, those that a client makes itself included. An attempt that
-	// timed out is one of DEADLINE_EXCEEDED.
+	// timed out is one of DEADLINE_EXCEEDED. Of an HTTP answer it is what the header
+	// grpc-status says.
 	OnCancelled
 	OnDeadlineExceeded
 	OnInternal
@@ -80,9 +82,10 @@ var Tokens = map[string]Condition{
 
 const (
 	onAnyReset = On5xx | OnGatewayError | OnReset
+	onCode     = OnCancelled | OnDeadlineExceeded | OnInternal | OnResourceExhausted | OnUnavailable
 
-	headerOverloaded  = "x-envoy-overloaded"
 	headerRateLimited = "x-envoy-ratelimited"
+	headerGRPCStatus  = "grpc-status"
 )
 
 func (c *Conditions) has(tokens Condition) bool { return c.On&tokens != 0 }
@@ -110,9 +113,6 @@ func (c *Conditions) retriesAnswer(r *Result) bool {
 	if !again && !c.has(OnEnvoyRateLimited) || r.Headers == nil {
 		return again // without a look at the headers, which may cost
 	}
-	if _, ok := r.Headers.Header(headerOverloaded); ok {
-		return false
-	}
 	if _, ok := r.Headers.Header(headerRateLimited); ok {
 		return c.has(OnEnvoyRateLimited)
 	}
@@ -133,7 +133,21 @@ func (c *Conditions) names(r *Result) bool {
 		s == 409 && c.has(OnRetriable4xx):
 		return true
 	}
-	return c.has(OnRetriableStatusCodes) && slices.Contains(c.StatusCodes, uint32(r.Status))
+	if c.has(OnRetriableStatusCodes) && slices.Contains(c.StatusCodes, uint32(r.Status)) {
+		return true
+	}
+	return c.has(onCode) && r.Headers != nil && c.retriesHeader(r.Headers)
+}
+
+// retriesHeader reports whether a token names the status of an answer of gRPC's that has
+// nothing else, which a caller gets by HTTP.
+func (c *Conditions) retriesHeader(h Headers) bool {
+	text, ok := h.Header(headerGRPCStatus)
+	if !ok {
+		return false
+	}
+	code, err := strconv.ParseUint(text, 10, 32)
+	return err == nil && c.retriesCode(codes.Code(code))
 }
 
 func (c *Conditions) retriesCode(code codes.Code) bool {
