@@ -27,6 +27,12 @@
 // Copies of mirrored calls are compared as they came. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
 // of its own is left out of the comparison, in normalise_test.go and nowhere else.
 //
+// Of retries, what comes of each attempt is scripted (script_test.go), and played by
+// backends that speak HTTP by hand: answers, statuses of gRPC with and without headers, streams
+// and connections that are lost before and after headers, silence. Compared are how
+// many attempts the backends saw, the body and the number that each had, and what the
+// caller got, from which attempt.
+//
 // # Where they differ
 //
 // These are known, and the generators make up nothing that meets them.
@@ -79,4 +85,8 @@
 //     cluster_header already: it asks for such clusters when they are named.
 //   - Of a route with cluster_header %UPSTREAM_CLUSTER% is empty.
 //   - A direct response with status 204 has no body. Envoy sends it one.
+//   - An attempt of gRPC that is lost or takes too long has a status, by which it is
+//     retried: most often UNAVAILABLE and DEADLINE_EXCEEDED (gRFC A44). Envoy goes by the tokens of
+//     resets alone. A call whose answer begins with headers, and is no bare status, is
+//     not tried again whatever the headers say (gRFC A6); Envoy goes by them.
 package envoy
