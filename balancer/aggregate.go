@@ -260,6 +260,9 @@ func (a *aggregatePicker) pickOverride(info *PickInfo) (l *Link, done bool, err 
 	return l, done, err
 }
 
+// Aggregates reports whether the view picks endpoints of other clusters.
+func (v *View) Aggregates() bool { return v.picker.Load().aggregate != nil }
+
 // hashes reports whether a part goes by hashes.
 func (a *aggregatePicker) hashes() bool {
 	for _, part := range a.parts {

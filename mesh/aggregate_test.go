@@ -1,11 +1,14 @@
 package mesh_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
 // TestAggregate has a service that is made of others fail over from one to the next and
@@ -108,6 +111,33 @@ func TestAggregateShares(t *testing.T) {
 		got := counts(t, call, request{}, 1000)
 		if got["a"] < 650 || got["a"] > 750 || got["sick"] != 0 {
 			t.Errorf("answered by %v, want 70 %% by a", got)
+		}
+	})
+}
+
+// TestAggregateLimits counts calls against the limits of the cluster whose endpoint they go
+// to (row Z4).
+func TestAggregateLimits(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := p.scripted(t, "b", func(n int) act { return act{hang: n == 1} })
+		m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, "services:\n  a: {protocol: %s, endpoints: [%q], limits: {maxRequests: 1}}\n  orders: {protocol: %[1]s, failover: [a]}\n", p.name, b.Addr)))
+		ctx, cancel := context.WithCancel(within(t, long))
+		call := p.client(t, m, "orders")
+		ended := make(chan struct{})
+		go func() { defer close(ended); _, _ = call(ctx, request{}) }()
+		if err := b.AwaitCalls(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		for _, target := range []string{"orders", "a"} {
+			_, err := p.client(t, m, target)(within(t, long), request{})
+			if !errors.Is(err, mesh.ErrOverloaded) || !strings.Contains(err.Error(), `cluster "a"`) {
+				t.Errorf("%s: %v, want the limit of a", target, err)
+			}
+		}
+		cancel()
+		<-ended
+		if _, err := call(within(t, long), request{}); err != nil {
+			t.Errorf("the place is not given back: %v", err)
 		}
 	})
 }

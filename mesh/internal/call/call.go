@@ -127,13 +127,15 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		info.Subset = c.to.Subset
 	}
 	info.Override = c.override(v)
-	limits, priority := c.Cluster.Limits(), c.route.Priority()
-	if !limits.Acquire(resilience.Requests, priority) {
-		return nil, limits.Exceeded(c.Cluster.Name(), resilience.Requests, priority)
+	if err := c.admit(v); err != nil {
+		return nil, err
 	}
 	link, err := c.tries.pick(v, info)
+	if err == nil {
+		err = c.admitTo(link)
+	}
 	if err != nil {
-		limits.Release(resilience.Requests, priority)
+		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
 		return nil, err
 	}
 	c.link = link
@@ -155,7 +157,7 @@ func (c *Call) Done(o balancer.Outcome) {
 	if link := c.link; link != nil {
 		c.link = nil
 		c.unwatch(o)
-		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
+		c.leave(link)
 		link.Done(o)
 	}
 }
