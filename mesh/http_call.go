@@ -90,7 +90,8 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		}
 		x.conn = link.Conn().(*endpointConn)
 		out = x.readdress(x.rehost(out, link.Endpoint()), link.Endpoint())
-		resp, err := x.conn.RoundTrip(x.watched(out))
+		var resp *http.Response
+		out, resp, err = x.roundTrip(out)
 		switch {
 		case err != nil && errors.Is(err, resilience.ErrLimit):
 			x.call.Done(balancer.Outcome{Err: balancer.ErrUnsent})

@@ -61,7 +61,8 @@ type pool struct {
 	*http.Transport
 	dial    balancer.DialFunc
 	alpn    []string
-	settles bool // TLS says what is spoken
+	settles bool          // TLS says what is spoken
+	vacant  chan struct{} // of one: told when the last connection was closed
 }
 
 // RoundTrip sends a request over a connection to the endpoint.
@@ -83,6 +84,7 @@ func (c *endpointConn) newPool() *pool {
 		Transport: base.Clone(),
 		dial:      base.DialContext,
 		alpn:      []string{"http/1.1"},
+		vacant:    make(chan struct{}, 1),
 	}
 	if p.dial == nil {
 		p.dial = new(net.Dialer).DialContext
@@ -125,7 +127,7 @@ func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.
 		return nil, limits.Exceeded(c.endpoint.Cluster().Name(), resilience.Pending, resilience.PriorityDefault)
 	}
 	defer limits.Release(resilience.Pending, resilience.PriorityDefault)
-	count, err := c.countConnection(limits)
+	count, err := c.countConnection(ctx, p, limits)
 	if err != nil {
 		return nil, err
 	}

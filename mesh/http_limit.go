@@ -1,11 +1,13 @@
 package mesh
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptrace"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/weft-mesh/weft/resilience"
@@ -16,28 +18,102 @@ import (
 // default priority.
 type connCount struct {
 	limits *resilience.Limits
-	open   *atomic.Int64 // of the endpoint
+	of     *endpointConn
+	vacant chan<- struct{}
 	once   sync.Once
 }
 
+// crowdedError refuses a connection because there are as many as there may be. Who asked
+// for it can wait for one (wait).
+type crowdedError struct{ error }
+
+func (e *crowdedError) Unwrap() error { return e.error }
+
 // countConnection counts a connection that is about to be made. An endpoint gets its first
-// one whatever the limit (Envoy). Over it Envoy has a request wait for a connection that is
-// free; here it is refused, because net/http does not say when it no longer waits.
-func (c *endpointConn) countConnection(limits *resilience.Limits) (*connCount, error) {
-	if c.open.Add(1) == 1 {
-		limits.Add(resilience.Connections, resilience.PriorityDefault)
-	} else if !limits.Acquire(resilience.Connections, resilience.PriorityDefault) {
+// one whatever the limit (Envoy). Over it the request waits if it came to wait.
+func (c *endpointConn) countConnection(ctx context.Context, pl *pool, limits *resilience.Limits) (*connCount, error) {
+	const r, p = resilience.Connections, resilience.PriorityDefault
+	count := &connCount{limits: limits, of: c, vacant: pl.vacant}
+	waits, _ := ctx.Value(connWaitKey{}).(*connWait)
+	for {
+		if c.open.Add(1) == 1 {
+			limits.Add(r, p)
+			return count, nil
+		}
+		if limits.Acquire(r, p) {
+			return count, nil
+		}
 		c.open.Add(-1)
-		return nil, limits.Exceeded(c.endpoint.Cluster().Name(), resilience.Connections, resilience.PriorityDefault)
+		if waits == nil || waits.over() {
+			return nil, &crowdedError{limits.Exceeded(c.endpoint.Cluster().Name(), r, p)}
+		}
+		if limits.AwaitConnection(p, waits.done, pl.vacant) {
+			c.open.Add(1)
+			return count, nil
+		}
 	}
-	return &connCount{limits: limits, open: &c.open}, nil
 }
 
 func (n *connCount) release() {
 	n.once.Do(func() {
-		n.open.Add(-1)
+		if n.of.open.Add(-1) == 0 {
+			select {
+			case n.vacant <- struct{}{}: // whoever waits may have the first one
+			default:
+			}
+		}
 		n.limits.Release(resilience.Connections, resilience.PriorityDefault)
 	})
+}
+
+// connWait is a request that waits for a connection, found by connWaitKey in the context
+// of the dial that it asked for, which net/http does not cancel with it.
+type connWait struct {
+	done chan struct{} // closed when it has a connection, or wants none any more
+	once sync.Once
+}
+
+type connWaitKey struct{}
+
+func (w *connWait) end() { w.once.Do(func() { close(w.done) }) }
+
+func (w *connWait) over() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// roundTrip sends a request over a connection of x.conn. Where there are as many
+// connections as policy allows, and all are in use, it waits for one of the endpoint's to
+// be free, or for a new one, as long as the request's context lasts: net/http hands free
+// ones to those that wait in the order in which they came. Only a request that was refused
+// a connection comes to wait, so that others need not be followed. It returns the request
+// that was sent last.
+func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, error) {
+	resp, err := x.conn.RoundTrip(x.watched(req))
+	if err == nil || !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
+		return req, resp, err
+	}
+	again, failed := rewind(req)
+	if failed != nil {
+		return req, nil, err
+	}
+	w := &connWait{done: make(chan struct{})}
+	defer w.end()
+	ctx := context.WithValue(again.Context(), connWaitKey{}, w)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.end() }})
+	resp, err = x.conn.RoundTrip(x.watched(again.WithContext(ctx)))
+	return again, resp, err
+}
+
+// awaited reports whether a connection is free once a request has ended. One of HTTP/2
+// takes many, and net/http forgets it when it is full.
+func (c *endpointConn) awaited() bool {
+	p := c.pool.Load()
+	return p != nil && !p.settles && p.alpn[0] == "http/1.1"
 }
 
 // countedConn is a connection that has a place.

@@ -162,27 +162,3 @@ func TestPerTryIdleTimeoutOfBody(t *testing.T) {
 	}
 	m.HTTPClient().CloseIdleConnections()
 }
-
-// TestConnectionLimits refuses requests that would need more connections than policy allows.
-func TestConnectionLimits(t *testing.T) {
-	p := protocols[1]
-	for _, limit := range []string{"maxConnections: 1", "maxPendingRequests: 0"} {
-		b := p.scripted(t, "b", func(n int) act { return act{hang: n == 1} })
-		m := p.retrying(t, limit, "timeout: 0s", b)
-		ctx, cancel := context.WithCancel(within(t, long))
-		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = postBody(ctx, m.Transport(nil), nil) })
-		if limit == "maxConnections: 1" {
-			if err := b.AwaitCalls(within(t, long), 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		_, err := postBody(within(t, long), m.Transport(nil), nil)
-		if !errors.Is(err, mesh.ErrOverloaded) {
-			t.Errorf("%s: %v, want ErrOverloaded", limit, err)
-		}
-		cancel()
-		wg.Wait()
-		m.HTTPClient().CloseIdleConnections()
-	}
-}

@@ -21,11 +21,13 @@ const (
 // (envoy.config.cluster.v3.CircuitBreakers.Thresholds).
 type Thresholds struct {
 	// MaxConnections bounds connections. HTTP only: gRPC has one for each endpoint
-	// (gRFC A32). A request for which there is none waits for one to be free; an
-	// endpoint that has no connection yet always gets its first (Envoy).
+	// (gRFC A32). A request for which there is none waits for one to be free, within its
+	// deadline; an endpoint that has no connection yet always gets its first (Envoy).
+	// Over HTTP/2, whose connections take many requests, it is refused.
 	MaxConnections uint32
-	// MaxPending bounds the requests that wait for a connection. HTTP only: a gRPC
-	// call that waits says itself for how long (gRFC A32).
+	// MaxPending bounds the requests that wait for a connection, one that is being
+	// made included. HTTP only: a gRPC call that waits says itself for how long
+	// (gRFC A32).
 	MaxPending uint32
 	// MaxRequests bounds attempts in flight (gRFC A32).
 	MaxRequests uint32
@@ -115,6 +117,7 @@ type Limits struct {
 	config   atomic.Pointer[LimitsConfig]
 	throttle atomic.Pointer[Throttle]
 	counts   [2][resources]counter
+	waiters  connWaiters
 }
 
 // counter has a cache line of its own, because all calls of a cluster write it.
@@ -134,6 +137,7 @@ func (l *Limits) Configure(c *LimitsConfig) {
 		l.throttle.Store(NewThrottle(c.Throttle))
 	}
 	l.config.Store(c)
+	l.givePlaces()
 }
 
 // Config returns the limits in force; it must not be changed.
@@ -212,6 +216,9 @@ func (l *Limits) Add(r Resource, p Priority) {
 func (l *Limits) Release(r Resource, p Priority) {
 	if l != nil {
 		l.counts[p][r].n.Add(-1)
+		if r == Connections {
+			l.givePlaces()
+		}
 	}
 }
 
