@@ -27,6 +27,15 @@ var filterConfigs = []string{
 			"onMatch": {"action": {"name": "a", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction",
 				"samplePercent": {"defaultValue": {"numerator": 50}},
 				"typedConfig": {"name": "f", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", "mutations": {"requestMutations": [{"remove": "y"}]}}}}}}}]}}}}}`,
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency", "enabled": {"defaultValue": true},
+		"concurrencyLimitExceededStatus": {"code": 429}, "gradientControllerConfig": {"sampleAggregatePercentile": {"value": 90},
+		"concurrencyLimitParams": {"maxConcurrencyLimit": 9, "minConcurrencyLimit": 2, "concurrencyUpdateInterval": "0.1s"},
+		"minRttCalcParams": {"interval": "60s", "fixedValue": "0.01s", "requestCount": 5, "jitter": {"value": 10}, "minConcurrency": 1, "buffer": {"value": 20}}}}`,
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.admission_control.v3.AdmissionControl", "samplingWindow": "3s", "aggression": {"defaultValue": 2},
+		"srThreshold": {"defaultValue": {"value": 90}}, "rpsThreshold": {"defaultValue": 5}, "maxRejectionProbability": {"defaultValue": {"value": 70}},
+		"successCriteria": {"httpCriteria": {"httpSuccessStatus": [{"start": 200, "end": 300}]}, "grpcCriteria": {"grpcSuccessStatus": [0, 5]}}}`,
+	`{"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "typeUrl": "type.googleapis.com/weft.LoadShed", "value": {"max_requests": 1, "share": 50,
+		"priority_header": "x", "shares": {"abc": 10}, "queue": {"size": 1, "interval": "1ms", "target": "1ms"}, "retry_after": "1s"}}`,
 }
 
 // FuzzFilters reads any configuration as one of a filter and as an override, and has

@@ -5,7 +5,8 @@ import "github.com/weft-mesh/weft/filter"
 // FilterKinds returns the kinds of HTTP filters that come with Weft, for the registry
 // of a mesh. Each call makes them anew: meshes share nothing.
 func FilterKinds() []filter.Kind {
-	return []filter.Kind{headerMutationKind{}, compositeKind{}, statefulSessionKind{}}
+	return []filter.Kind{headerMutationKind{}, compositeKind{}, statefulSessionKind{},
+		adaptiveConcurrencyKind{}, admissionControlKind{}, loadShedKind{}}
 }
 
 // filterDecoder is the decoder of a filter's configuration.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // passed is what a call keeps of the filters that it passes. Calls of routes without
@@ -152,12 +153,15 @@ func (c *Call) filtered(err error) error {
 	if isStatus(err) {
 		return err
 	}
+	var kind error
 	code := codes.Unavailable
 	switch {
+	case errors.Is(err, resilience.ErrLimit):
+		kind = ErrOverloaded
 	case errors.Is(err, context.DeadlineExceeded):
 		code = codes.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled
 	}
-	return c.Target.refuse(nil, code, err)
+	return c.Target.refuse(kind, code, err)
 }
