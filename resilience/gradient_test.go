@@ -82,7 +82,10 @@ func within(t *testing.T, what string, got, want, share float64) {
 func TestGradientConverges(t *testing.T) {
 	for _, workers := range []int{4, 30, 200} {
 		for _, service := range []time.Duration{2 * time.Millisecond, 100 * time.Millisecond} {
-			for _, buffer := range []float64{0, 0.25, 1} {
+			for _, buffer := range []float64{0, 0.25} {
+				if workers == 200 && (service > 2*time.Millisecond || buffer == 0) {
+					continue // one of them takes long enough
+				}
 				t.Run(fmt.Sprintf("%d of %v buffer %v", workers, service, buffer), func(t *testing.T) {
 					capacity := float64(workers) / service.Seconds()
 					g, m := controlled(
