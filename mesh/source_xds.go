@@ -130,6 +130,8 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		Trusted:   trusted(&c),
 		Filters:   o.filters.WithServices(services),
 		Servers:   true,
+
+		NodeCluster: config.Node.GetCluster(),
 	})
 	c.Transport = grpctransport.Builder{Logger: o.logger}
 	c.Logger = o.logger

@@ -6,7 +6,8 @@ import "github.com/weft-mesh/weft/filter"
 // of a mesh. Each call makes them anew: meshes share nothing.
 func FilterKinds() []filter.Kind {
 	return []filter.Kind{headerMutationKind{}, compositeKind{}, statefulSessionKind{},
-		adaptiveConcurrencyKind{}, admissionControlKind{}, loadShedKind{}}
+		adaptiveConcurrencyKind{}, admissionControlKind{}, loadShedKind{},
+		localLimitKind{}, serviceLimitKind{&endReports{}}}
 }
 
 // filterDecoder is the decoder of a filter's configuration.

@@ -122,7 +122,7 @@ func (r *Route) filter(p *routePolicy, at *filterLevel) {
 		return
 	}
 	if p.answer != nil {
-		if chain := r.chain(at); len(chain) > 0 {
+		if chain := r.chain(at, p); len(chain) > 0 {
 			a := *p.answer
 			a.to.Change = a.to.Change.filtered(chain)
 			r.answer = &a
@@ -131,7 +131,7 @@ func (r *Route) filter(p *routePolicy, at *filterLevel) {
 	}
 	for i := range p.clusters {
 		c := &p.clusters[i]
-		chain := r.chain(at.under(c.filters))
+		chain := r.chain(at.under(c.filters), p)
 		if len(chain) == 0 {
 			continue
 		}
@@ -145,12 +145,12 @@ func (r *Route) filter(p *routePolicy, at *filterLevel) {
 
 // chain returns the filters of a level. If they cannot be had, the route fails: calls
 // must not go without.
-func (r *Route) chain(at *filterLevel) filter.Chain {
+func (r *Route) chain(at *filterLevel, p *routePolicy) filter.Chain {
 	chain, err := at.build()
 	if err != nil && r.err == nil {
 		r.err, r.answer = fmt.Errorf("%s: %w", r, err), nil
 	}
-	return chain
+	return ofRoute(chain, &p.limited)
 }
 
 // filtered returns the change with filters before it.

@@ -161,8 +161,13 @@ func (p *path) headerChanges(direction string, add []*corev3.HeaderValueOption, 
 			m = append(m, op)
 		}
 	}
+	return m.inPhases(), nil
+}
+
+// inPhases puts the changes of one level in order.
+func (m headerMutation) inPhases() headerMutation {
 	slices.SortStableFunc(m, func(a, b headerOp) int { return a.action.phase() - b.action.phase() })
-	return m, nil
+	return m
 }
 
 // phase orders the changes of one level.

@@ -27,7 +27,10 @@ const (
 )
 
 func (m *queryMatcher) match(r *Request) bool {
-	v, ok := queryValue(r.RawQuery, m.name)
+	return m.matchValue(queryValue(r.RawQuery, m.name))
+}
+
+func (m *queryMatcher) matchValue(v string, ok bool) bool {
 	if m.kind == paramPresent {
 		return ok == m.present
 	}

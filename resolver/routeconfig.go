@@ -79,6 +79,7 @@ type routePolicy struct {
 	filters filterOverrides
 
 	attempts attempts
+	limited  limitedRoute
 }
 
 type weightedName struct {
@@ -196,7 +197,10 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 		h.routes[i], matches[i] = policy, policy.match
 	}
 	h.index = newRouteIndex(matches)
-	var err error
+	err := p.limitedRoutes(vh, h.routes)
+	if err != nil {
+		return nil, err
+	}
 	if h.headers, err = p.headerLevel(vh, levelHost); err != nil {
 		return nil, err
 	}
@@ -206,7 +210,7 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	if h.filters, err = p.filterOverrides(vh); err != nil {
 		return nil, err
 	}
-	p.warnUnread(vh, virtualHostFields, headerFields, filterFields)
+	p.warnUnread(vh, virtualHostFields, headerFields, filterFields, limitFields)
 	return h, nil
 }
 
@@ -288,7 +292,7 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	if to.mirrors, err = p.mirrors(a.GetRequestMirrorPolicies()); err != nil {
 		return err
 	}
-	p.warnUnread(a, routeActionFields, rewriteFields)
+	p.warnUnread(a, routeActionFields, rewriteFields, limitFields)
 	if err := p.rewrites(a, to); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (r *routePolicy) serve(h *virtualHost, at *filterLevel) *Route {
 		route.err = fmt.Errorf("%s: %w", route, r.unsupportedHTTP)
 		return route
 	}
-	if chain := route.chain(at); len(chain) > 0 {
+	if chain := route.chain(at, r); len(chain) > 0 {
 		route.inbound = &Destination{Change: &Change{route: r, vhost: h.name, filters: chain}}
 	}
 	return route

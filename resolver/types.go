@@ -41,6 +41,10 @@ type TypesConfig struct {
 	// as they are, since a source may have all that there is of them, and not served.
 	Servers bool
 
+	// NodeCluster is the cluster that the process says it is of (node.cluster), which the
+	// descriptors of rate limits may name (source_cluster).
+	NodeCluster string
+
 	// Filters are the kinds of HTTP filters that there are. Nil means none.
 	Filters *filter.Registry
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 
@@ -148,6 +149,11 @@ func (p *passed) end(o balancer.Outcome) {
 // filtered is the error of a call that a filter ended.
 func (c *Call) filtered(err error) error {
 	if r := filter.ReplyOf(err); r != nil {
+		if errors.Is(r.Err, resilience.ErrLimit) && !errors.Is(r.Err, ErrOverloaded) {
+			overloaded := *r
+			overloaded.Err = fmt.Errorf("%w: %w", ErrOverloaded, r.Err)
+			r = &overloaded
+		}
 		return r // under gRPC a status
 	}
 	if isStatus(err) {
