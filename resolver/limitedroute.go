@@ -19,7 +19,7 @@ type limitedRoute struct {
 	source       string           // the cluster that the process says it is of (node.cluster)
 }
 
-var limitFields = fieldNames("rate_limits", "include_vh_rate_limits")
+var limitedRouteFields = fieldNames("rate_limits", "include_vh_rate_limits")
 
 // limitedRoutes reads the limits of a virtual host and of its routes, which are read
 // otherwise.

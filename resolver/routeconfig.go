@@ -210,7 +210,7 @@ func (p *path) virtualHost(vh *routev3.VirtualHost) (*virtualHost, error) {
 	if h.filters, err = p.filterOverrides(vh); err != nil {
 		return nil, err
 	}
-	p.warnUnread(vh, virtualHostFields, headerFields, filterFields, limitFields)
+	p.warnUnread(vh, virtualHostFields, headerFields, filterFields, limitedRouteFields)
 	return h, nil
 }
 
@@ -292,7 +292,7 @@ func (p *path) routeAction(a *routev3.RouteAction, to *routePolicy) error {
 	if to.mirrors, err = p.mirrors(a.GetRequestMirrorPolicies()); err != nil {
 		return err
 	}
-	p.warnUnread(a, routeActionFields, rewriteFields, limitFields)
+	p.warnUnread(a, routeActionFields, rewriteFields, limitedRouteFields)
 	if err := p.rewrites(a, to); err != nil {
 		return err
 	}
