@@ -37,7 +37,9 @@ type Header struct {
 	owned     bool         // values may be changed
 }
 
-// HeaderSource makes a header when it is asked for: gRPC's metadata is costly to have.
+// HeaderSource makes a header when it is asked for: gRPC's metadata is costly to have. One
+// that has a method Values(*HeaderName) []string too is asked by it for single headers, as
+// long as nobody wants them all.
 type HeaderSource interface {
 	// HeaderValues returns the header, a copy that is the caller's.
 	HeaderValues() map[string][]string
@@ -61,6 +63,9 @@ func OwnHTTPHeader(owned map[string][]string) Header {
 // Values returns the values of the header in the order they were added, or nothing
 // when it is not set. The slice must not be changed.
 func (h *Header) Values(n *HeaderName) []string {
+	if one, ok := h.source.(interface{ Values(*HeaderName) []string }); ok {
+		return one.Values(n)
+	}
 	return h.Map()[h.key(n)]
 }
 
