@@ -7,6 +7,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/weft-mesh/weft/internal/pause"
 )
 
 // server is one control plane: what is subscribed to there, and the goroutine
@@ -83,7 +85,7 @@ func (s *server) run() {
 			t, err := s.client.config.Transport.Build(s.config)
 			if err != nil {
 				s.ended(false, err)
-				pause(ctx, s.client.config.Backoff(attempt))
+				_ = pause.For(ctx, s.client.config.Backoff(attempt))
 				continue
 			}
 			transport = t
@@ -99,7 +101,7 @@ func (s *server) run() {
 			attempt = 0
 		}
 		s.ended(st.answered, err)
-		pause(ctx, s.client.config.Backoff(attempt))
+		_ = pause.For(ctx, s.client.config.Backoff(attempt))
 	}
 }
 
@@ -195,15 +197,5 @@ func (s *server) restart() {
 func (s *server) forgetVersions() {
 	for _, sub := range s.subs {
 		sub.forgetVersions()
-	}
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }

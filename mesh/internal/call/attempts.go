@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/internal/pause"
 	"github.com/weft-mesh/weft/resilience"
 )
 
@@ -207,22 +208,7 @@ func (s *Series) Again(r *resilience.Result, drop func()) int {
 // Close gives back what the series holds.
 func (s *Series) Close() { s.attempts.Close() }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func sleep(ctx context.Context, d time.Duration) bool { return pause.For(ctx, d) == nil }
 
 // Race makes attempts, several at a time where policy has hedges, until it has the call's
 // result, and returns the attempt that it is of. The others are cancelled and may end
