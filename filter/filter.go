@@ -10,7 +10,8 @@ import (
 type Filter interface {
 	// Request is called before a call goes out of a client, or reaches what a server has
 	// for it, and may take its time within ctx.
-	// It may change r, which is the call's own until Request returns.
+	// It may change r, which is the call's own until Request returns, and is not to be kept
+	// without a follower: it then becomes another call's.
 	//
 	// An error ends the call: as the answer, if it is a [Reply]; else the call fails
 	// with it, and under gRPC with its status if it has one.

@@ -16,6 +16,9 @@ type Reply struct {
 	Status int
 	// Code is the status of a gRPC call. OK means the one that stands for Status.
 	Code codes.Code
+	// Empty has a gRPC call end well, without a message, whatever Code says: a caller that
+	// waits for just one message gets INTERNAL for that.
+	Empty bool
 	// Body is the body of the HTTP response, in plain text, and the message of the
 	// gRPC status; may be empty.
 	Body string
@@ -35,6 +38,9 @@ func (r *Reply) HTTPStatus() int {
 
 // GRPCStatus returns the gRPC status. By this method, a reply is a status under gRPC.
 func (r *Reply) GRPCStatus() *status.Status {
+	if r.Empty {
+		return status.New(codes.Internal, "policy answers OK without a message, where there must be one")
+	}
 	code := r.Code
 	if code == codes.OK {
 		code = codeOf(r.HTTPStatus())

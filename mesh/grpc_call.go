@@ -104,6 +104,10 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if followed != nil {
 		err = followed.finish(opts, err)
 	}
+	if paced := r.call.Pace(); paced != nil && err == nil {
+		r.call.Done(r.outcome(nil)) // that it waits is not the endpoint's doing
+		err = holdMessage(r.Context, paced, reply)
+	}
 	r.end(err)
 	return r.explain(err)
 }
@@ -111,7 +115,9 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 // stream is the innermost interceptor of a channel's streams.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	r := ch.newRPC(ctx, method)
-	if err := r.begin(ctx); err != nil {
+	if err := r.begin(ctx); empty(err, desc) {
+		return newEmptyStream(ctx, opts), nil
+	} else if err != nil {
 		return nil, err
 	}
 	// The stream may live long after this returned; grpc tells of its end, and of
@@ -149,6 +155,9 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	}
 	if r.call.Watched() {
 		s = &watchedStream{ClientStream: s, rpc: r}
+	}
+	if paced := r.call.Pace(); paced != nil {
+		s = newPacedStream(ctx, r, s, paced)
 	}
 	return s, nil
 }

@@ -60,6 +60,9 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if err == nil {
 		reply, err = handle(ctx, req)
 	}
+	if paced := r.call.Pace(); paced != nil && err == nil {
+		err = holdMessage(ctx, paced, reply)
+	}
 	if err = r.respond(err); err != nil {
 		reply = nil
 	}
@@ -82,7 +85,9 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	}
 	ctx, err := s.admit(r, streamSink{ss})
 	if err == nil {
-		err = handle(srv, &inboundStream{ServerStream: ss, ctx: ctx, response: r.response})
+		err = handle(srv, &inboundStream{ServerStream: ss, ctx: ctx, response: r.response, paced: r.call.Pace()})
+	} else if reply := filter.ReplyOf(err); reply != nil && reply.Empty && info.IsServerStream {
+		err = nil
 	}
 	ended = r.respond(err)
 	return ended
@@ -102,7 +107,9 @@ func (s *server) admit(r *inboundRPC, down headerSink) (context.Context, error) 
 		err = s.outside(&r.call, err)
 	}
 	ctx := r.ctx
-	if in, _ := r.call.Entered(); in.Header.Changed() || in.Authority != first(metadata.ValueFromIncomingContext(ctx, authorityHeader)) {
+	if in, _ := r.call.Entered(); in == nil {
+		return ctx, err
+	} else if in.Header.Changed() || in.Authority != first(metadata.ValueFromIncomingContext(ctx, authorityHeader)) {
 		md := metadata.MD(in.Header.Map()).Copy()
 		if in.Authority != "" {
 			md[authorityHeader] = []string{in.Authority}

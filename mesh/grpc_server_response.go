@@ -148,6 +148,7 @@ type inboundStream struct {
 	grpc.ServerStream
 	ctx      context.Context  //nolint:containedctx // a stream has its context
 	response *inboundResponse // nil if no filter sees it
+	paced    filter.PacedFollower
 }
 
 func (s *inboundStream) Context() context.Context { return s.ctx }
@@ -177,6 +178,11 @@ func (s *inboundStream) SetTrailer(md metadata.MD) {
 func (s *inboundStream) SendMsg(m any) error {
 	if s.response != nil {
 		if err := s.response.begin(); err != nil {
+			return err
+		}
+	}
+	if s.paced != nil {
+		if err := holdMessage(s.ctx, s.paced, m); err != nil {
 			return err
 		}
 	}

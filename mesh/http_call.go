@@ -162,7 +162,8 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 	if c := x.call.Change(); c.ChangesResponse() {
 		changeResponse(c, x.sent(resp.Request), protocolOf(resp.Request), resp)
 	}
-	if sent := resp.Request; x.call.FollowsResponse() {
+	sent := resp.Request
+	if x.call.FollowsResponse() {
 		x.call.SentAs(filter.HTTPHeader(sent.Header), sent.Host, sent.URL.EscapedPath(), sent.URL.RawQuery)
 	}
 	resp.Request = req // not the copy that was sent
@@ -189,6 +190,9 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 	x.ReadCloser = resp.Body
 	if x.call.FollowsTrailer() {
 		x.ReadCloser = &trailerBody{ReadCloser: resp.Body, x: x, resp: resp}
+	}
+	if paced := x.call.Pace(); paced != nil {
+		x.ReadCloser = pace(sent.Context(), x.ReadCloser, paced)
 	}
 	resp.Body = x
 	return resp, nil

@@ -83,7 +83,7 @@ func (h *handler) admit(c *call.Call, req *http.Request) (*http.Request, error) 
 		return nil, h.outside(c, err)
 	}
 	in, rewritten := c.Entered()
-	if !rewritten && !in.Header.Changed() {
+	if in == nil || !rewritten && !in.Header.Changed() {
 		return req, nil
 	}
 	r := *req

@@ -74,6 +74,9 @@ func (w *inboundWriter) Write(p []byte) (int, error) {
 	if err := w.begin(); err != nil {
 		return 0, err
 	}
+	if paced := w.call.Pace(); paced != nil {
+		return w.writePaced(paced, p)
+	}
 	return w.ResponseWriter.Write(p)
 }
 
@@ -81,6 +84,9 @@ func (w *inboundWriter) Write(p []byte) (int, error) {
 func (w *inboundWriter) ReadFrom(r io.Reader) (int64, error) {
 	if err := w.begin(); err != nil {
 		return 0, err
+	}
+	if paced := w.call.Pace(); paced != nil {
+		return io.Copy(pacedWriter{w, paced}, r)
 	}
 	return io.Copy(w.ResponseWriter, r)
 }

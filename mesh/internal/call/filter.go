@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 
@@ -25,7 +26,11 @@ type passed struct {
 	follower filter.Follower // nil if no filter cares for the rest
 	header   filter.ResponseFollower
 	trailer  filter.TrailerFollower
+	paced    filter.PacedFollower
 }
+
+// spare are those of calls that the filters left alone.
+var spare = sync.Pool{New: func() any { return new(passed) }}
 
 // Enter has the call pass its route's filters, in order, within ctx. header is the
 // request's header, protocol what %PROTOCOL% stands for. The call goes on as the
@@ -57,23 +62,28 @@ func (c *Call) filterRequest(header filter.Header, protocol string) filter.Reque
 
 // enter has a request pass the filters.
 func (c *Call) enter(ctx context.Context, request filter.Request) error {
-	p := &passed{request: request, grpc: c.Request.GRPC}
-	c.passed = p
-	var err error
-	p.follower, err = c.Change().Filters().Request(ctx, &p.request)
-	p.header, p.trailer = filter.OfResponse(p.follower), filter.OfTrailer(p.follower)
+	p := spare.Get().(*passed)
+	p.request, p.grpc = request, c.Request.GRPC
+	follower, err := c.Change().Filters().Request(ctx, &p.request)
+	r := &p.request
+	p.changed = r.Path != c.Request.Path || r.RawQuery != c.Request.RawQuery || r.Authority != c.Request.Authority
+	if err == nil && follower == nil && !p.changed && !r.Header.Changed() && r.Override == (filter.Host{}) {
+		*p = passed{}
+		spare.Put(p)
+		return nil // as if there were no filters
+	}
+	c.passed, p.follower = p, follower
+	p.header, p.trailer, p.paced = filter.OfResponse(follower), filter.OfTrailer(follower), filter.OfPace(follower)
 	if err != nil {
 		return c.filtered(err)
 	}
-	r := &p.request
-	p.changed = r.Path != c.Request.Path || r.RawQuery != c.Request.RawQuery || r.Authority != c.Request.Authority
 	c.Request.Path, c.Request.RawQuery, c.Request.Authority = r.Path, r.RawQuery, r.Authority
 	c.Request.Headers = &r.Header
 	return nil
 }
 
 // Entered is the request as the filters left it, which is not to be changed any more;
-// nil if it passed none. changed reports whether more of it than its header changed.
+// nil if it passed none, or they left it alone and do not follow it. changed reports whether more of it than its header changed.
 func (c *Call) Entered() (r *filter.Request, changed bool) {
 	if c.passed == nil {
 		return nil, false
