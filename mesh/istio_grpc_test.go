@@ -3,6 +3,8 @@ package mesh_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,16 +27,15 @@ var (
 )
 
 // echoCases are the calls that the recorded virtual host tells apart. The canary
-// route also injects faults, which is among the warnings for now: when it is acted
-// on, some of its calls must fail.
+// route also injects faults: one call in ten takes a second longer, one in twenty fails.
 var echoCases = []struct {
 	name string
 	request
-	want map[string]int // of 40 calls
+	want map[string]int
 }{
 	{"split", request{path: "/proto.Echo/Say"}, map[string]int{"v1": 20, "v2": 20}},
-	{"canary", request{path: "/proto.Echo/Say", header: map[string]string{"x-canary": "1"}}, map[string]int{"v2": 40}},
-	{"canary by prefix", request{path: "/proto.EchoStream/Say", header: map[string]string{"X-Canary": "1"}}, map[string]int{"v2": 40}},
+	{"canary", request{path: "/proto.Echo/Say", header: map[string]string{"x-canary": "1"}}, map[string]int{"v2": 10}},
+	{"canary by prefix", request{path: "/proto.EchoStream/Say", header: map[string]string{"X-Canary": "1"}}, map[string]int{"v2": 10}},
 	{"canary of another value", request{path: "/proto.Echo/Say", header: map[string]string{"x-canary": "11"}}, map[string]int{"v1": 20, "v2": 20}},
 	{"canary of another path", request{path: "/proto.Other/Say", header: map[string]string{"x-canary": "1"}}, map[string]int{"v1": 20, "v2": 20}},
 }
@@ -79,15 +80,52 @@ func callsEcho(t *testing.T, p protocol, m *mesh.Mesh) {
 	call := p.client(t, m, target)
 	// gRPC balances over what is connected: let both be.
 	for range 100 {
-		if len(answers(t, call, request{path: "/proto.Echo/Say"})) == 2 {
+		if len(answers(t, call, request{path: "/proto.Echo/Say"}, 40)) == 2 {
 			break
 		}
 	}
 	for _, c := range echoCases {
-		if diff := cmp.Diff(c.want, answers(t, call, c.request)); diff != "" {
+		if diff := cmp.Diff(c.want, answers(t, call, c.request, c.want["v1"]+c.want["v2"])); diff != "" {
 			t.Errorf("%s: answers (-want +got):\n%s", c.name, diff)
 		}
 	}
+}
+
+// TestIstioFaults has calls of the canary route meet the recorded faults, until one has
+// failed, and none of another route.
+func TestIstioFaults(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		backend := p.backend(t, "v2")
+		cp := newReplay(t, "grpc", true)
+		cp.move(t, map[string]string{echoEndpoints[p.name]["v1"]: backend.Addr, echoEndpoints[p.name]["v2"]: backend.Addr})
+		m := meshtest.New(t, mesh.WithBootstrap(cp.bootstrap(t, nil)))
+		call := p.client(t, m, "echo.mesh.local:"+echoPorts[p.name])
+		ctx, stop := context.WithCancel(within(t, long))
+		defer stop()
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					_, err := call(ctx, request{path: "/proto.Echo/Say", header: map[string]string{"x-canary": "1"}})
+					if aborted(err) {
+						stop()
+					} else if err != nil && !tooSlow(ctx, err) && ctx.Err() == nil {
+						t.Error(err)
+						stop()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			t.Error("no call of the canary route fails")
+		}
+		for range 200 {
+			if _, err := call(within(t, long), request{path: "/proto.Echo/Say"}); aborted(err) {
+				t.Fatalf("a call of another route: %v", err)
+			}
+		}
+	})
 }
 
 // tooSlow reports whether a call failed for a recorded limit, 2 s for a call and 1 s
@@ -97,15 +135,24 @@ func tooSlow(ctx context.Context, err error) bool {
 	return late && ctx.Err() == nil
 }
 
-// answers calls 40 times and returns how often each backend answered. If one of the
-// calls is too slow, all are made again.
-func answers(t *testing.T, call func(context.Context, request) (string, error), r request) map[string]int {
+// aborted reports whether a call failed for the recorded fault.
+func aborted(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "fault filter abort")
+}
+
+// answers calls n times and returns how often each backend answered. If one of the
+// calls is too slow, all are made again; those of the recorded faults by themselves.
+func answers(t *testing.T, call func(context.Context, request) (string, error), r request, n int) map[string]int {
 	t.Helper()
 	ctx := within(t, long)
 	for {
 		got := map[string]int{}
-		for range 40 {
+		for i := 0; i < n; i++ {
 			name, err := call(ctx, r)
+			if aborted(err) && r.header != nil {
+				i--
+				continue
+			}
 			if tooSlow(ctx, err) {
 				break
 			}
@@ -114,7 +161,7 @@ func answers(t *testing.T, call func(context.Context, request) (string, error), 
 			}
 			got[name]++
 		}
-		if got["v1"]+got["v2"] == 40 {
+		if got["v1"]+got["v2"] == n {
 			return got
 		}
 	}

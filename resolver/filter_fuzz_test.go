@@ -36,6 +36,8 @@ var filterConfigs = []string{
 		"successCriteria": {"httpCriteria": {"httpSuccessStatus": [{"start": 200, "end": 300}]}, "grpcCriteria": {"grpcSuccessStatus": [0, 5]}}}`,
 	`{"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "typeUrl": "type.googleapis.com/weft.LoadShed", "value": {"max_requests": 1, "share": 50,
 		"priority_header": "x", "shares": {"abc": 10}, "queue": {"size": 1, "interval": "1ms", "target": "1ms"}, "retry_after": "1s"}}`,
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault", ` + delay5s + `, "abort": {"headerAbort": {}, ` + always + `},
+		` + slow1K + `, "headers": [{"name": "x"}], "downstreamNodes": ["n"], "upstreamCluster": "c", "maxActiveFaults": 3}`,
 }
 
 // FuzzFilters reads any configuration as one of a filter and as an override, and has
@@ -58,6 +60,8 @@ func FuzzFilters(f *testing.F) {
 		f.Add("x", raw)
 	}
 	name := filter.NewHeaderName("x")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // delays take no time
 	f.Fuzz(func(_ *testing.T, typeURL string, value []byte) {
 		a := &anypb.Any{TypeUrl: typeURL, Value: value}
 		config, err := kinds.Parse(a, filter.Place{Warn: func(string) {}})
@@ -76,13 +80,16 @@ func FuzzFilters(f *testing.F) {
 		for _, grpc := range []bool{false, true} {
 			r := &filter.Request{Path: "/a", RawQuery: "x=1&%zz", GRPC: grpc}
 			r.Header.Set(name, "abc")
-			follower, _ := one.Request(context.Background(), r)
+			follower, _ := one.Request(ctx, r)
 			response := &filter.Response{Request: r, Status: 200}
 			if f := filter.OfResponse(follower); f != nil {
-				_ = f.Response(context.Background(), response)
+				_ = f.Response(ctx, response)
 			}
 			if f := filter.OfTrailer(follower); f != nil {
 				f.Trailer(response)
+			}
+			if p := filter.OfPace(follower); p != nil {
+				_ = p.Pace(p.Piece())
 			}
 			if follower != nil {
 				follower.End(filter.Outcome{})

@@ -7,7 +7,8 @@ import "github.com/weft-mesh/weft/filter"
 func FilterKinds() []filter.Kind {
 	return []filter.Kind{headerMutationKind{}, compositeKind{}, statefulSessionKind{},
 		adaptiveConcurrencyKind{}, admissionControlKind{}, loadShedKind{},
-		localLimitKind{}, serviceLimitKind{&endReports{}}}
+		localLimitKind{}, serviceLimitKind{&endReports{}},
+		faultKind{}}
 }
 
 // filterDecoder is the decoder of a filter's configuration.

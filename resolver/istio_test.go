@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/resolver"
 	"github.com/weft-mesh/weft/resolver/xds"
 )
@@ -60,7 +61,11 @@ func TestIstioIsAccepted(t *testing.T) {
 	for recording, count := range map[string]int{"istio-echo-grpc": 12, "istio-echo-envoy": 28, "istio-echo-inbound": 1} {
 		t.Run(recording, func(t *testing.T) {
 			warnings := resolver.NewWarnings(nil)
-			all := recorded(t, recording, resolver.Types(resolver.TypesConfig{Warnings: warnings}))
+			kinds, err := filter.NewRegistry(resolver.FilterKinds()...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := recorded(t, recording, resolver.Types(resolver.TypesConfig{Warnings: warnings, Filters: kinds}))
 			n := 0
 			for _, list := range all {
 				n += len(list)
