@@ -17,7 +17,7 @@ import (
 func (c *compiler) route(host string, r *Route) *routev3.Route {
 	route := &routev3.Route{Name: r.Name, Match: routeMatch(r.Match)}
 	headers(route, r.Headers)
-	route.TypedPerFilterConfig = r.overrides()
+	route.TypedPerFilterConfig = c.overrides(host, r)
 	if r.answer(route) {
 		return route
 	}

@@ -45,6 +45,7 @@ func (v *validator) inboundRoute(p path, name string, r *Route) {
 		v.match(p.field("match"), r.Match)
 	}
 	v.filterOverrides(p.field("filters"), name, r.Filters)
+	v.fault(p.field("fault"), name, r.Fault, true)
 	for _, one := range []struct {
 		name string
 		is   bool
@@ -54,7 +55,7 @@ func (v *validator) inboundRoute(p path, name string, r *Route) {
 		{"hash", len(r.Hash) > 0}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil},
 	} {
 		if one.is {
-			v.nameErrorf(p.field(one.name), "%q is for the routes of clients: those of a server have name, match and filters", one.name)
+			v.nameErrorf(p.field(one.name), "%q is for the routes of clients: those of a server have name, match, fault and filters", one.name)
 		}
 	}
 }
@@ -70,7 +71,7 @@ func (c *compiler) inboundListener(name string) *listenerv3.Listener {
 		vh.Routes = append(vh.Routes, &routev3.Route{
 			Name:                 r.Name,
 			Match:                routeMatch(r.Match),
-			TypedPerFilterConfig: filterOverrides(r.Filters),
+			TypedPerFilterConfig: c.overrides(name, r),
 			Action:               &routev3.Route_NonForwardingAction{NonForwardingAction: &routev3.NonForwardingAction{}},
 		})
 	}
@@ -84,7 +85,7 @@ func (c *compiler) inboundListener(name string) *listenerv3.Listener {
 				RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{
 					RouteConfig: &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{vh}},
 				},
-				HttpFilters: httpFilters(c.scope.policy.Filters[name]),
+				HttpFilters: httpFilters(c.filters(name)),
 			})},
 		}}}},
 	}

@@ -4,7 +4,7 @@ import "time"
 
 // Route says what becomes of the calls that it matches: exactly one of to, toHeader,
 // redirect and respond is given (envoy.config.route.v3.Route). Those of a server have
-// just name, match and filters.
+// just name, match, fault and filters.
 type Route struct {
 	// Name is for people: logs, metrics and explanations show it. It may be empty.
 	Name string `policy:"name"`
@@ -43,6 +43,10 @@ type Route struct {
 	// Session keeps the calls of a session at one endpoint, in place of what the route's
 	// own service says of sessions.
 	Session *Session `policy:"session"`
+
+	// Fault has calls fail on purpose, in place of what the name's own service says of
+	// faults.
+	Fault *Fault `policy:"fault"`
 
 	// Filters overrides filters of the name that the route is for, by their names.
 	Filters map[string]*FilterOverride `policy:"filters"`

@@ -45,6 +45,10 @@ type Service struct {
 	// name, wherever its routes send them.
 	Session *Session `policy:"session"`
 
+	// Fault has calls to the service's own name fail on purpose, wherever its routes send
+	// them, unless those have a fault of their own.
+	Fault *Fault `policy:"fault"`
+
 	// ConnectTimeout bounds one attempt to connect, TLS included, such as 250ms.
 	// It is greater than zero. Not given means 5s, Envoy's default.
 	ConnectTimeout *time.Duration `policy:"connectTimeout"`

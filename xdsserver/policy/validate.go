@@ -34,6 +34,7 @@ func (v *validator) validate() Errors {
 	for _, host := range sortedKeys(v.policy.Filters) {
 		v.filters(path("filters").field(host), host, v.policy.Filters[host])
 		v.sessionFilters(path("filters").field(host), host, v.policy.Filters[host])
+		v.faultFilters(path("filters").field(host), host, v.policy.Filters[host])
 	}
 	v.enum("unknownHosts", string(v.policy.UnknownHosts), v.policy.UnknownHosts)
 	v.resources()
@@ -53,6 +54,7 @@ func (v *validator) nils() {
 		if service == nil {
 			continue
 		}
+		service.Fault.nils(p.field("fault"), check)
 		for i, endpoint := range service.Endpoints {
 			check(p.field("endpoints").index(i), endpoint == nil)
 		}
@@ -78,6 +80,7 @@ func (v *validator) nils() {
 			for j, m := range route.Mirror {
 				check(p.field("mirror").index(j), m == nil)
 			}
+			route.Fault.nils(p.field("fault"), check)
 			if route.Retry != nil {
 				for name, header := range route.Retry.Headers {
 					check(p.field("retry").field("headers").field(name), header == nil)

@@ -37,6 +37,7 @@ func (v *validator) route(p path, host string, r *Route) {
 	if r.Session != nil {
 		v.session(p.field("session"), r.Session, true)
 	}
+	v.fault(p.field("fault"), host, r.Fault, true)
 	for i, h := range r.Hash {
 		v.hash(p.field("hash").index(i), h)
 	}

@@ -16,6 +16,7 @@ import (
 func (v *validator) service(p path, name string, s *Service) {
 	v.name(p, "service", name)
 	v.enum(p.field("protocol"), string(s.Protocol), s.Protocol)
+	v.fault(p.field("fault"), name, s.Fault, false)
 	if s.Failover != nil {
 		v.failover(p, name, s)
 		return
