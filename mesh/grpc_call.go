@@ -99,6 +99,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if r.Watched() {
 		err = r.unaryAttempts(invocation{method, req, reply, cc, invoke, opts})
 	} else {
+		r.Context = r.number(r.Context, 1)
 		err = invoke(r, method, req, reply, cc, opts...)
 	}
 	if followed != nil {
@@ -141,8 +142,11 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	var err error
 	if r.Watched() {
 		s, err = r.retryStream(desc, cc, method, open, opts)
-	} else if s, err = open(r, desc, cc, method, opts...); err != nil {
-		err = r.explain(err)
+	} else {
+		r.Context = r.number(r.Context, 1)
+		if s, err = open(r, desc, cc, method, opts...); err != nil {
+			err = r.explain(err)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -79,7 +79,7 @@ func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result
 	case !e.sent:
 		s.Kind, s.NotSent = resilience.Reset, true
 	case trailersOnly(e.trailer):
-		s.Headers = trailerHeaders(e.trailer)
+		s.Status, s.Headers = 200, trailerHeaders(e.trailer)
 		s.Pushback = resilience.ParseGRPCPushback(e.trailer[resilience.GRPCPushback])
 	case e.received:
 		s.Partial = true
@@ -93,6 +93,14 @@ func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result
 
 // trailerHeaders shows retry conditions an answer.
 type trailerHeaders metadata.MD
+
+// Values returns several values as one (gRFC A28).
+func (h trailerHeaders) Values(name string) []string {
+	if v, ok := h.Header(name); ok {
+		return []string{v}
+	}
+	return nil
+}
 
 func (h trailerHeaders) Header(name string) (string, bool) {
 	values := metadata.MD(h).Get(name)

@@ -73,7 +73,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 	if needsGuard(out) {
 		out = guard(out)
 	}
-	return x.try(view, out)
+	return x.try(view, x.number(out.Context(), out, 1))
 }
 
 // try sends the request to one endpoint after another until a connection takes it.

@@ -211,6 +211,8 @@ const http2RefusedStream = 7
 // responseHeaders shows retry conditions an answer.
 type responseHeaders http.Header
 
+func (h responseHeaders) Values(name string) []string { return http.Header(h).Values(name) }
+
 func (h responseHeaders) Header(name string) (string, bool) {
 	values := http.Header(h).Values(name)
 	return strings.Join(values, ","), len(values) > 0

@@ -119,16 +119,11 @@ func TestRetryElsewhere(t *testing.T) {
 	})
 }
 
-// TestAttemptNumbers has requests and responses say how many attempts there were.
-func TestAttemptNumbers(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, p protocol) {
-		b := p.scripted(t, "b", func(i int) act {
-			if i == 3 {
-				return act{}
-			}
-			return act{fail: codes.Unavailable}
-		})
-		m := meshtest.New(t, mesh.WithPolicy([]byte(`
+// counting is a mesh with the target counted, whose requests and responses say how many
+// attempts there were, under more fields of its route.
+func (p protocol) counting(tb testing.TB, route string, b *scripted) *mesh.Mesh {
+	tb.Helper()
+	return meshtest.New(tb, mesh.WithPolicy([]byte(`
 services: {orders: {protocol: `+p.name+`, endpoints: ["`+b.Addr+`"]}}
 resources:
 - "@type": type.googleapis.com/envoy.config.listener.v3.Listener
@@ -145,9 +140,33 @@ resources:
           domains: ["*"]
           includeRequestAttemptCount: true
           includeAttemptCountInResponse: true
-          retryPolicy: {retryOn: "gateway-error,unavailable", numRetries: 3}
-          routes: [{match: {prefix: /}, route: {cluster: orders}}]
+          routes: [{match: {prefix: /}, route: {cluster: orders`+route+`}}]
 `)))
+}
+
+// TestSingleAttemptNumber has them say so where there is nothing to try again.
+func TestSingleAttemptNumber(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := p.scripted(t, "b", failFirst(0))
+		if got := responseHeader(t, p, p.counting(t, "", b), "counted")("x-envoy-attempt-count"); got != "1" {
+			t.Errorf("x-envoy-attempt-count of the response is %q, want 1", got)
+		}
+		if diff := cmp.Diff([]string{"1"}, b.headers("x-envoy-attempt-count")); diff != "" {
+			t.Errorf("x-envoy-attempt-count of requests (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestAttemptNumbers has requests and responses say how many attempts there were.
+func TestAttemptNumbers(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := p.scripted(t, "b", func(i int) act {
+			if i == 3 {
+				return act{}
+			}
+			return act{fail: codes.Unavailable}
+		})
+		m := p.counting(t, `, retryPolicy: {retryOn: "gateway-error,unavailable", numRetries: 3}`, b)
 		response := responseHeader(t, p, m, "counted")
 		if diff := cmp.Diff([]string{"1", "2", "3"}, b.headers("x-envoy-attempt-count")); diff != "" {
 			t.Errorf("x-envoy-attempt-count of requests (-want +got):\n%s", diff)

@@ -342,6 +342,13 @@ func TestSentOrNotSent(t *testing.T) {
 
 type header map[string]string
 
+func (h header) Values(name string) []string {
+	if v, ok := h[name]; ok {
+		return []string{v}
+	}
+	return nil
+}
+
 func (h header) Header(name string) (string, bool) {
 	v, ok := h[name]
 	return v, ok

@@ -68,11 +68,11 @@ func (b *RateLimitedBackoff) Delay(now time.Time, h Headers) (time.Duration, boo
 		most = defaultRateLimitedMax
 	}
 	for _, header := range b.Headers {
-		value, ok := h.Header(header.Name)
-		if !ok {
+		values := h.Values(header.Name)
+		if len(values) == 0 {
 			continue
 		}
-		d, ok := header.parse(now, strings.TrimSpace(value))
+		d, ok := header.parse(now, strings.TrimSpace(values[0]))
 		if ok && d <= most {
 			return d + rand.N(d/2+1), true
 		}

@@ -7,6 +7,9 @@ import "google.golang.org/grpc/codes"
 type Headers interface {
 	// Header returns the value of a header, by its name in any case.
 	Header(name string) (string, bool)
+	// Values returns the values of a header, by its name in any case, as they are to be
+	// matched: one by one.
+	Values(name string) []string
 }
 
 // Kind is how an attempt ended.

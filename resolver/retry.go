@@ -290,10 +290,7 @@ func (h answerHeaders) Values(n *HeaderName) []string {
 	if n.Lower == ":status" {
 		return []string{strconv.Itoa(h.status)}
 	}
-	if v, ok := h.headers.Header(n.Lower); ok {
-		return []string{v}
-	}
-	return nil
+	return h.headers.Values(n.Lower)
 }
 
 // Retriable reports whether a request may be tried again: whether it has one of the

@@ -129,6 +129,13 @@ func TestRetriableHeaders(t *testing.T) {
 
 type answer map[string]string
 
+func (h answer) Values(name string) []string {
+	if v, ok := h[name]; ok {
+		return []string{v}
+	}
+	return nil
+}
+
 func (h answer) Header(name string) (string, bool) {
 	v, ok := h[name]
 	return v, ok
