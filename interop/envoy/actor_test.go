@@ -318,10 +318,10 @@ func (s *http2Stream) play(p *play, n int, do act) {
 }
 
 func (s *http2Stream) answerGRPC(text string, do act) {
-	header := append([]string{":status", strconv.Itoa(max(do.Status, 200)), "content-type", "application/grpc"}, do.Header...)
+	header := append([]string{":status", "200", "content-type", "application/grpc"}, do.Header...)
 	trailer := []string{"grpc-status", strconv.Itoa(int(do.Code)), "grpc-message", text}
 	switch {
-	case do.Kind == answers && do.Status > 200: // which a proxy may say
+	case do.Kind == bare: // which a proxy may say
 		s.headers(true, ":status", strconv.Itoa(do.Status))
 	case do.Kind == answers && do.Code != codes.OK:
 		s.headers(true, append(header, trailer...)...)

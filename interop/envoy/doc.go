@@ -88,5 +88,11 @@
 //   - An attempt of gRPC that is lost or takes too long has a status, by which it is
 //     retried: most often UNAVAILABLE and DEADLINE_EXCEEDED (gRFC A44). Envoy goes by the tokens of
 //     resets alone. A call whose answer begins with headers, and is no bare status, is
-//     not tried again whatever the headers say (gRFC A6); Envoy goes by them.
+//     not tried again whatever the headers say (gRFC A6); Envoy goes by them. Nor does Weft
+//     see an HTTP status in the place of an answer, but what grpc-go makes of it.
+//   - A gRPC call is not bounded by a route's timeout (gRFC A31).
+//   - net/http and grpc-go themselves send again what a server says it did not look at
+//     (REFUSED_STREAM, GOAWAY), and net/http idempotent requests for which a connection
+//     that was used before is lost before any answer: no policy sees those attempts.
+//   - A body that can be had again (http.Request.GetBody) is sent again however long it is.
 package envoy

@@ -5,10 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -106,7 +107,10 @@ func (l *lanes) applyRules(t *testing.T, http2 bool, rules []laneRule, tune func
 type performance struct {
 	rule    int
 	script  script
-	request request // its host and path are the lane's and the rule's
+	request request       // its host and path are the lane's and the rule's
+	timeout time.Duration // the caller's; zero for long
+	note    func([]attempt) string
+	any     bool // which of the attempts the answer is of is for them to know
 }
 
 // result is what is compared of a call with attempts.
@@ -116,6 +120,10 @@ type result struct {
 	Body     string
 	Count    string // x-envoy-attempt-count of the answer
 	Attempts []attempt
+	// Note is what a performance has to say of the attempts.
+	Note string
+	// Late says that it took longer than any time that policies here allow.
+	Late bool
 }
 
 // What Final is where no backend answered.
@@ -126,17 +134,25 @@ const (
 	finalOverflow = "over a limit"
 )
 
+var finals = []string{finalReset, finalConnect, finalTimeout, finalOverflow}
+
 // exchange makes a call and returns what came of it, but for the attempts.
 func (l *lanes) exchange(ctx context.Context, s *side, r request) result {
 	if l.grpc {
 		return l.exchangeGRPC(ctx, s, r)
 	}
 	a := s.callHTTP(ctx, r)
-	if strings.HasSuffix(a.Refused, io.ErrUnexpectedEOF.Error()) || strings.HasPrefix(a.Refused, "stream error") { // in the body
+	switch {
+	case a.Refused != "" && a.Status == 0 && !slices.Contains(finals, a.Refused): // in the body
 		a.Refused = finalReset
-	}
-	if s == l.envoy {
+		if ctx.Err() != nil {
+			a.Refused = finalTimeout
+		}
+	case s == l.envoy:
 		a.Refused = envoyFinal(a.Refused)
+		if a.Body == envoyTimedOut {
+			a.Refused = finalTimeout
+		}
 	}
 	got := result{Final: cmp.Or(a.Refused, fmt.Sprint(a.Status)), Body: a.Body, Count: a.Header.Get(countHeader)}
 	if a.Refused != "" { // where Weft has no answer to say more in
@@ -170,8 +186,17 @@ func (l *lanes) exchangeGRPC(ctx context.Context, s *side, r request) result {
 	if list := append(header.Get(flagsHeader), trailer.Get(flagsHeader)...); len(list) > 0 {
 		flags = list[0]
 	}
+	if strings.Contains(message, "HTTP status code") {
+		return result{Final: finalReset}
+	}
+	if strings.Contains(message, envoyTimedOut) || ctx.Err() != nil {
+		return result{Final: finalTimeout}
+	}
 	return result{Final: cmp.Or(envoyFinal(flags), err.Error())}
 }
+
+// envoyTimedOut is what Envoy says of max_stream_duration.
+const envoyTimedOut = "downstream duration timeout"
 
 // envoyFinal says in words of both sides why Envoy has no answer.
 func envoyFinal(flags string) string {
@@ -207,6 +232,9 @@ func (f performance) String() string {
 	return fmt.Sprintf("%s %q with %d bytes: %v", f.request.method, f.request.header, len(f.request.body), f.script)
 }
 
+// tooLate is far above the times of policies here, and below those that are there by default.
+const tooLate = 8 * time.Second
+
 // perform plays on one lane for one side.
 func (l *lanes) perform(t *testing.T, s *side, lane int, f performance) (result, error) {
 	l.stage.mu.Lock()
@@ -219,11 +247,21 @@ func (l *lanes) perform(t *testing.T, s *side, lane int, f performance) (result,
 	r.header = append([]string{idHeader, id}, r.header...)
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
-	got := l.exchange(ctx, s, r)
+	calling, stop := context.WithTimeout(ctx, cmp.Or(f.timeout, long))
+	defer stop()
+	began := time.Now()
+	got := l.exchange(calling, s, r)
+	got.Late = time.Since(began) > tooLate
 	if !p.wait(ctx.Done(), allOver) {
 		return result{}, fmt.Errorf("%s leaves attempts: %+v", s.name, p.seen())
 	}
 	got.Attempts = p.seen()
+	if f.any {
+		got.Body, got.Count = "", ""
+	}
+	if f.note != nil {
+		got.Note = f.note(got.Attempts)
+	}
 	return got, nil
 }
 

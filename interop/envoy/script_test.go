@@ -38,6 +38,8 @@ const (
 	drops kind = "reset"
 	// closes closes it in good order.
 	closes kind = "close"
+	// bare is an HTTP status without anything of gRPC.
+	bare kind = "HTTP status"
 	// late is a status of gRPC that comes after the headers.
 	late kind = "headers, status"
 	// The rest is of HTTP/2: REFUSED_STREAM; INTERNAL_ERROR; GOAWAY, with a word that

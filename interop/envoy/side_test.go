@@ -31,6 +31,7 @@ type request struct {
 	path   string   // with the query
 	header []string // names and values in turn
 	body   string
+	once   bool // there is no other way to the body than to read it
 }
 
 // answer is what came of it.
@@ -169,6 +170,9 @@ func (s *side) callHTTP(ctx context.Context, r request) (a answer) {
 	}
 	if r.body == "" {
 		req.Body = nil
+	}
+	if r.once {
+		req.GetBody = nil
 	}
 	req.Header.Set("User-Agent", "oracle")
 	for i := 0; i < len(r.header); i += 2 {
