@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func startedServers(t *testing.T) *servers {
+func startedServers(t testing.TB) *servers {
 	t.Helper()
 	s, err := startServers(t.Context())
 	if err != nil {
@@ -33,7 +33,7 @@ func startedServers(t *testing.T) *servers {
 	return s
 }
 
-func testMesh(t *testing.T, s *servers) *mesh.Mesh {
+func testMesh(t testing.TB, s *servers) *mesh.Mesh {
 	t.Helper()
 	m, err := newMesh(s)
 	if err != nil {
