@@ -5,6 +5,7 @@ import (
 	"log"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,12 +13,11 @@ import (
 	"github.com/weft-mesh/weft/mesh"
 )
 
-// TestMain also is the servers, as main is.
+// TestMain also is the other processes, as main is.
 func TestMain(m *testing.M) {
-	if isServers() {
-		if err := runServers(os.Stdin, os.Stdout); err != nil {
-			log.Fatal("bench servers: ", err)
-		}
+	if ok, err := playRole(); err != nil {
+		log.Fatal("bench ", err)
+	} else if ok {
 		return
 	}
 	os.Exit(m.Run())
@@ -51,7 +51,7 @@ func testMesh(t testing.TB, s *servers) *mesh.Mesh {
 // in every column.
 func TestTableHasEveryRow(t *testing.T) {
 	var out bytes.Buffer
-	o := options{rounds: 2, slot: 10 * time.Millisecond, callers: callerCounts{1, 4}, only: regexp.MustCompile("")}
+	o := options{rounds: 2, slot: 10 * time.Millisecond, changes: 100 * time.Millisecond, callers: callerCounts{1, 4}, only: regexp.MustCompile("")}
 	if err := run(t.Context(), &out, o, 2, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +65,14 @@ func TestTableHasEveryRow(t *testing.T) {
 			}
 			if !found {
 				t.Errorf("no row %q of %s", path.name, p.name)
+			}
+		}
+	}
+	for _, name := range []string{"gRPC", "HTTP/1.1"} {
+		for m := range modes {
+			row := regexp.MustCompile(`^\| ` + name + ", " + m.String() + ` (\| [0-9]+\.[0-9]{2} ){3}\| .+ \|$`)
+			if !slices.ContainsFunc(lines, row.MatchString) {
+				t.Errorf("no row %q of %s", m, name)
 			}
 		}
 	}

@@ -1,7 +1,7 @@
 // Command bench measures what a call costs through Weft, and through what one would
 // use in its place, and prints the table that the README shows:
 //
-//	go run .                  # everything, in under four minutes
+//	go run .                  # everything, in under five minutes
 //	go run . -only gRPC       # the rows whose protocol or name matches
 //	go run . -cpuprofile f -only 'Weft, 100' -callers 16
 //
@@ -33,10 +33,9 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	if isServers() {
-		if err := runServers(os.Stdin, os.Stdout); err != nil {
-			log.Fatal("bench servers: ", err)
-		}
+	if ok, err := playRole(); err != nil {
+		log.Fatal("bench ", err)
+	} else if ok {
 		return
 	}
 	o := options{callers: callerCounts{1, 16, 64}}
@@ -44,6 +43,7 @@ func main() {
 	flag.DurationVar(&o.slot, "slot", 300*time.Millisecond, "how long a slot is")
 	flag.Var(&o.callers, "callers", "numbers of concurrent callers, separated by commas")
 	only := flag.String("only", "", "regular expression of the `rows` to measure, matched with \"protocol: path\"; bare clients always run")
+	flag.DurationVar(&o.changes, "changes", time.Second, "how long a slot is of calls while endpoints change; 0 for no such table")
 	targets := flag.Int("targets", 16, "how many further targets to open for the memory table; 0 for no such table")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of all slots to this `file`")
 	flag.Parse()
@@ -62,6 +62,7 @@ type options struct {
 	rounds  int
 	slot    time.Duration
 	callers callerCounts
+	changes time.Duration // a slot of the table of changes
 	only    *regexp.Regexp
 }
 
@@ -106,6 +107,11 @@ func run(ctx context.Context, out io.Writer, o options, targets int, profile str
 			return err
 		}
 		defer pprof.StopCPUProfile()
+	}
+	if o.changes > 0 {
+		if err := printChanges(ctx, out, s, o); err != nil {
+			return err
+		}
 	}
 	return printCalls(ctx, out, s, o)
 }

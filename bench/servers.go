@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"time"
 
 	"github.com/weft-mesh/weft/xdsserver"
@@ -21,8 +19,7 @@ import (
 // protocols, and an xdsserver whose policy names them.
 type servers struct {
 	addresses
-	cmd   *exec.Cmd
-	stdin io.Closer
+	*process
 }
 
 // addresses is what the process says of itself, as a line of JSON.
@@ -33,41 +30,12 @@ type addresses struct {
 	Status     string // of adsStreams
 }
 
-// serversVariable makes this program be the servers.
-const serversVariable = "WEFT_BENCH_SERVERS"
-
-func isServers() bool { return os.Getenv(serversVariable) != "" }
-
-// startServers runs this program again as the servers. They end when stop is called
-// or this process ends, however it does.
+// startServers runs this program again as the servers.
 func startServers(ctx context.Context) (*servers, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	s := &servers{cmd: exec.CommandContext(ctx, self)}
-	s.cmd.Env = append(os.Environ(), serversVariable+"=1")
-	s.cmd.Stderr = os.Stderr
-	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if err := json.NewDecoder(out).Decode(&s.addresses); err != nil {
-		s.stop()
-		return nil, fmt.Errorf("servers: %w", err)
-	}
-	return s, nil
-}
-
-func (s *servers) stop() {
-	_ = s.stdin.Close()
-	_ = s.cmd.Wait()
+	s := &servers{}
+	var err error
+	s.process, err = startProcess(ctx, "servers", nil, &s.addresses)
+	return s, err
 }
 
 // adsStreams is how many ADS streams the control plane has.
