@@ -29,6 +29,7 @@ type Cluster struct {
 	active  atomic.Int64   // calls in flight, if counts
 
 	connection atomic.Pointer[Connection] // of config; never nil
+	breaker    atomic.Pointer[resilience.Breaker]
 
 	mu         sync.Mutex
 	config     *Config
@@ -42,6 +43,7 @@ type Cluster struct {
 	generation uint64               // counts the snapshots
 	snapshot   *snapshot
 	counts     bool   // whether active is kept
+	guarded    bool   // endpoints have guards
 	peersOf    *Local // follows this cluster; nil for none
 	views      map[*View]struct{}
 	averages   averages
@@ -191,6 +193,7 @@ func (c *Cluster) Close() {
 	c.closed = true
 	c.lookups.stop()
 	c.detector.stop()
+	c.unguard()
 	for _, k := range c.checked {
 		c.endCheck(k)
 	}
@@ -216,8 +219,8 @@ func (c *Cluster) publish() {
 	c.snapshot = s
 	c.sweep()
 	c.countCalls()
-	detected, checked := c.detect(), c.check()
-	if detected || checked {
+	detected, checked, guarded := c.detect(), c.check(), c.guard()
+	if detected || checked || guarded {
 		c.snapshot = c.snapshot.reassessed()
 	}
 	for _, part := range c.snapshot.populations() {
@@ -302,6 +305,7 @@ func (c *Cluster) logical(s *snapshot) *snapshot {
 	now.via = s.others(now.via)
 	one := c.one
 	if one == nil || one.protocol != s.config.Protocol || one.form != c.form || !one.socket.secures(first.endpoint.socket) {
+		one.retire()
 		one = &Endpoint{cluster: c, socket: first.endpoint.socket, protocol: s.config.Protocol, form: c.form}
 		c.one = one
 	}

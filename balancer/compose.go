@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // newPicker composes the picker's tree: priorities, localities, policy.
@@ -25,13 +27,13 @@ func (r *round) newPicker() *picker {
 	if r.policy().Kind.hashes() {
 		return r.newHashPicker(p)
 	}
-	p.root = r.root(r.View.usable)
+	p.root = r.root(r.View.connected)
 	if p.root == nil && p.anything {
 		p.root = r.root(func(*Link) bool { return true })
 	}
 	if p.root != nil {
 		p.state = Ready
-		p.plain = p.drops == nil
+		p.plain = p.drops == nil && r.cluster.breaker.Load() == nil
 		return p
 	}
 	p.state, p.err = r.why()
@@ -49,12 +51,12 @@ func (r *round) newHashPicker(p *picker) *picker {
 	switch {
 	case p.hash == nil:
 		p.state, p.err = r.why()
-	case r.options.OnDemand || slices.ContainsFunc(r.links, func(l *Link) bool { return l != nil && r.View.usable(l) }):
+	case r.options.OnDemand || slices.ContainsFunc(r.links, func(l *Link) bool { return l != nil && r.View.connected(l) }):
 		p.state = Ready
 	default:
 		p.state, p.err = Connecting, ErrConnecting
 	}
-	p.plain = p.hash != nil && p.hash.only() && p.drops == nil
+	p.plain = p.hash != nil && p.hash.only() && p.drops == nil && r.cluster.breaker.Load() == nil
 	return p
 }
 
@@ -169,6 +171,12 @@ func (r *round) why() (State, error) {
 		return TransientFailure, fmt.Errorf("cluster %q: %w: too few are healthy, and policy has calls fail then", r.cluster.name, ErrNoEndpoints)
 	}
 	var last error
+	var refusal *resilience.BreakerError
+	for k, class := range r.built.classes {
+		if class == classBroken {
+			refusal = r.cluster.refusal(refusal, r.built.members[k].endpoint)
+		}
+	}
 	wanted, spare := false, false
 	for i := range r.groups {
 		g := &r.groups[i]
@@ -190,6 +198,8 @@ func (r *round) why() (State, error) {
 		}
 	}
 	switch {
+	case !wanted && refusal != nil:
+		return TransientFailure, refusal
 	case !wanted:
 		return TransientFailure, fmt.Errorf("cluster %q: %w that are healthy", r.cluster.name, ErrNoEndpoints)
 	case spare:

@@ -43,8 +43,11 @@ func (e *Endpoint) Ejected() bool { return e.has(ejected) }
 func (e *Endpoint) FailsChecks() bool { return e.has(failsChecks) }
 
 // class is what an endpoint counts as: what its source says, unless checks or outcomes
-// say worse (Envoy's Host::coarseHealth).
+// say worse (Envoy's Host::coarseHealth), or its breaker is open.
 func (m *member) class() classes {
+	if m.endpoint.broken() {
+		return classBroken
+	}
 	class := m.health.class()
 	flags := m.endpoint.condition.Load()
 	if flags == 0 || class != classHealthy && class != classDegraded {

@@ -87,6 +87,10 @@ type Config struct {
 	// OutlierDetection takes endpoints out for what became of calls. Nil takes out none.
 	OutlierDetection *OutlierDetection
 
+	// EndpointBreaker is for a breaker of each endpoint, ClusterBreaker for one for all
+	// calls of the cluster, of which an aggregate has none. Nil for none.
+	EndpointBreaker, ClusterBreaker *resilience.BreakerConfig
+
 	// HealthChecks are the active health checks of the endpoints.
 	HealthChecks []HealthCheck
 	// IgnoreUnchecked leaves endpoints that have not been checked yet out where the

@@ -26,7 +26,8 @@ type Endpoint struct {
 	latency latency
 	monitor atomic.Pointer[monitor] // nil without outlier detection
 	checked atomic.Pointer[checked] // nil without active health checks
-	_       [cacheLine - 40]byte
+	guards  atomic.Pointer[guards]  // nil without breakers
+	_       [cacheLine - 48]byte
 }
 
 const cacheLine = 64

@@ -88,14 +88,16 @@ func (r *round) hashedGroup(g *group, hopeful func(*Link) bool) *hashTable {
 // hopeful reports whether a link can be picked, or will be if it is asked for and
 // nothing goes wrong.
 func (r *round) hopeful(l *Link) bool {
-	if r.View.usable(l) {
+	if r.View.connected(l) {
 		return true
 	}
-	return !r.options.OnDemand && l.hopeful(r.now)
+	return !r.options.OnDemand && l.connects(r.now)
 }
 
 // hopeful is for links that connect by themselves.
-func (l *Link) hopeful(now time.Time) bool {
+func (l *Link) hopeful(now time.Time) bool { return l.endpoint.admits() && l.connects(now) }
+
+func (l *Link) connects(now time.Time) bool {
 	switch State(l.state.Load()) {
 	case TransientFailure:
 		return false
@@ -208,10 +210,13 @@ func (v *View) walk(p *picker, t *hashTable, place int, info *PickInfo) (*Link, 
 	if l := p.elsewhere(v, info.Exclude); l != nil {
 		return l, nil
 	}
-	switch {
-	case len(info.Exclude) > 0:
+	if len(info.Exclude) > 0 {
 		return nil, ErrExcluded
-	case v.options.OnDemand:
+	}
+	if err := v.barred(p); err != nil {
+		return nil, err
+	}
+	if v.options.OnDemand {
 		return nil, &UnreachableError{v.cluster.name, p.links[t.slots[place]].Err()}
 	}
 	return nil, ErrConnecting // the report that made it unusable has a new picker made

@@ -9,6 +9,7 @@ const (
 	classUnhealthy
 	classDraining
 	classUncounted // unhealthy, and left out where shares are counted
+	classBroken    // unhealthy, and not even picked in panic: a breaker is open
 )
 
 // class returns the kind of an endpoint. A status that is not known counts as

@@ -14,6 +14,7 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	if e != nil && e.protocol == config.Protocol && e.form == c.form && e.socket.secures(socket) {
 		e.learn(&now)
 	} else {
+		e.retire()
 		e = &Endpoint{cluster: c, socket: socket, protocol: config.Protocol, form: c.form}
 		e.learn(&now)
 		c.index[entry.Address] = e
@@ -29,6 +30,7 @@ func (c *Cluster) sweep() {
 	for address, e := range c.index {
 		if e.generation != c.generation {
 			delete(c.index, address)
+			e.retire()
 		}
 	}
 }

@@ -18,6 +18,8 @@ type Link struct {
 	pool *pool // the link's connections, where they are counted; else nil
 	lane *lane // the one that the link is, if it is a pool's
 
+	probing *probing // of a link that is one call's; else nil
+
 	// What picking goes by, a State. Unlike reported, TransientFailure lasts: until
 	// Ready where links connect by themselves (gRFC A62), else until retryAt.
 	state    atomic.Int32
@@ -55,7 +57,13 @@ type Outcome struct {
 	// Code is what the answer said: the gRPC status code for gRPC, the status code
 	// for HTTP. Meaningless if Err is set.
 	Code int
+	// Epoch is what Link.Epoch said after the pick. Breakers do not heed calls that began
+	// before they last closed. Zero is not known, and counts.
+	Epoch Epoch
 }
+
+// Epoch is when a call began, for the breakers of its endpoint and its cluster.
+type Epoch uint16
 
 // Endpoint returns the endpoint that the link leads to.
 func (l *Link) Endpoint() *Endpoint { return l.endpoint }
@@ -82,13 +90,16 @@ func (l *Link) Done(o Outcome) {
 	if m := l.endpoint.monitor.Load(); m != nil {
 		m.learn(o, l.view.options.GRPC)
 	}
+	if l.probing != nil || l.endpoint.guards.Load() != nil {
+		l.judge(o)
+	}
 	if l.lane != nil {
 		l.lane.release()
 	}
 }
 
-// take counts a call in flight on a link that was picked.
-func (l *Link) take(info *PickInfo) (*Link, error) {
+// enter counts a call in flight.
+func (l *Link) enter(info *PickInfo) (*Link, error) {
 	l.endpoint.begin()
 	if l.pool == nil {
 		return l, nil

@@ -152,6 +152,9 @@ func (l *Link) ReportLoad(load *Load) {
 	if weight <= 0 {
 		return
 	}
+	if l.probing != nil {
+		l = l.probing.of
+	}
 	if l.lane != nil {
 		l = l.lane.pool.link // what one of an endpoint's connections says goes for all
 	}

@@ -79,7 +79,7 @@ func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
 				if l == nil || p.snapshot.classes[at]&g.of == 0 {
 					continue
 				}
-				if (failed || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {
+				if (failed && l.endpoint.admits() || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {
 					return l
 				}
 			}

@@ -46,4 +46,9 @@ func (l *Link) WantsLatency() bool { return l.view.latency.Load() }
 
 // WantsLoad reports whether the policy goes by the loads that come with answers:
 // whether to look for a report in them.
-func (l *Link) WantsLoad() bool { return l.view.loadWeights.Load() != nil && !l.outOfBand.Load() }
+func (l *Link) WantsLoad() bool {
+	if l.probing != nil {
+		l = l.probing.of
+	}
+	return l.view.loadWeights.Load() != nil && !l.outOfBand.Load()
+}

@@ -190,7 +190,7 @@ func (v *View) pickSubset(p *picker, info *PickInfo) (*Link, error) {
 		a.used.Store(true)
 	}
 	l, err := v.pickPart(p, pp, info)
-	if p.drops == nil || len(info.Exclude) > 0 || errors.Is(err, ErrConnecting) {
+	if p.drops == nil || len(info.Exclude) > 0 || errors.Is(err, ErrConnecting) || errors.Is(err, errProbed) {
 		return l, err
 	}
 	if dropped := p.drops.drop(); dropped != nil {
@@ -207,7 +207,7 @@ func (v *View) pickPart(p *picker, pp *partPicker, info *PickInfo) (*Link, error
 	first := pp.err
 	for _, part := range pp.pickers {
 		l, err := v.pick(part, info)
-		if err == nil || errors.Is(err, ErrConnecting) {
+		if err == nil || errors.Is(err, ErrConnecting) || errors.Is(err, errProbed) {
 			return l, err
 		}
 		if first == nil {

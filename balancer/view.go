@@ -112,11 +112,13 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 
 // Pick chooses a link by the cluster's policy and counts a call in flight at its
 // endpoint; Link.Done must follow. Without a link it returns ErrConnecting,
-// ErrNoEndpoints, ErrExcluded, ErrDropped, an *UnreachableError, or the error that
-// the cluster failed with, in each case perhaps wrapped.
+// ErrNoEndpoints, ErrExcluded, ErrDropped, an *UnreachableError, a
+// *resilience.BreakerError, or the error that the cluster failed with, in each case
+// perhaps wrapped.
 //
 // It does not block, lock or allocate, unless connections are counted and all streams
-// of the endpoint are in use: then it waits for one within info.Context.
+// of the endpoint are in use: then it waits for one within info.Context. The probe of a
+// half-open breaker is another exception.
 func (v *View) Pick(info PickInfo) (*Link, error) {
 	p := v.picker.Load()
 	if p.plain && len(info.Exclude) == 0 && info.Override.Addresses == "" {
@@ -127,12 +129,31 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 		} else {
 			l = p.links[p.hash.member(info.Hash, info.HasHash)]
 		}
-		if l != nil && l.pool == nil && v.usable(l) {
+		if l != nil && l.pool == nil && v.connected(l) && l.endpoint.guards.Load() == nil {
 			l.endpoint.begin()
 			return l, nil
 		}
+		if l != nil && v.usable(l) {
+			// Another choice would not do: of two endpoints in turn it is always the same.
+			if l, err := l.take(&info); !errors.Is(err, errProbed) {
+				return l, err
+			}
+		}
 	}
-	return v.pickWith(p, &info)
+	if b := v.cluster.breaker.Load(); b != nil {
+		return v.guarded(b, p, &info)
+	}
+	return v.pickFrom(p, &info)
+}
+
+// pickFrom is Pick from p, whatever the cluster's breaker says.
+func (v *View) pickFrom(p *picker, info *PickInfo) (*Link, error) {
+	l, err := v.pickWith(p, info)
+	for n := 0; n < 3 && err != nil && errors.Is(err, errProbed); n++ {
+		info.Again = true // drops have had their say
+		l, err = v.pickWith(p, info)
+	}
+	return l, err
 }
 
 // pickWith is the rest of Pick. info is not copied from here on: it is long.
@@ -188,16 +209,23 @@ func (v *View) pickAgain(p *picker, info *PickInfo) (*Link, error) {
 	if l := p.elsewhere(v, info.Exclude); l != nil {
 		return l, nil
 	}
-	switch {
-	case len(info.Exclude) > 0:
+	if len(info.Exclude) > 0 {
 		return nil, ErrExcluded
-	case v.options.OnDemand:
+	}
+	if err := v.barred(p); err != nil {
+		return nil, err
+	}
+	if v.options.OnDemand {
 		return nil, &UnreachableError{v.cluster.name, p.root.choose().Err()}
 	}
 	return nil, ErrConnecting // the report that made it unusable has a new picker made
 }
 
-func (v *View) usable(l *Link) bool {
+// usable reports whether a link can be picked.
+func (v *View) usable(l *Link) bool { return v.connected(l) && l.endpoint.admits() }
+
+// connected reports whether it could be, for all that is known of its connection.
+func (v *View) connected(l *Link) bool {
 	s := State(l.state.Load())
 	if v.options.OnDemand {
 		return s != TransientFailure

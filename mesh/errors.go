@@ -14,7 +14,7 @@ var (
 	// ErrUnavailable: no endpoint of the call's cluster accepts a connection; the
 	// error wraps the last connection's. UNAVAILABLE.
 	ErrUnavailable = call.ErrUnavailable
-	// ErrOverloaded: a limit or a drop policy refused the call. UNAVAILABLE.
+	// ErrOverloaded: a limit, a breaker or a drop policy refused the call. UNAVAILABLE.
 	ErrOverloaded = call.ErrOverloaded
 	// ErrClosed: the mesh was closed before the call began. CANCELLED, as of a
 	// closed grpc.ClientConn.

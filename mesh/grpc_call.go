@@ -219,7 +219,7 @@ func (r *rpc) Reroute() error {
 
 func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
 	link, err := r.call.Pick(v, balancer.PickInfo{Context: r.Context})
-	if err != nil && (errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit)) {
+	if err != nil && (errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker)) {
 		// As a status, it ends also a call that would wait for a better time.
 		err = r.call.Refused(err)
 	}

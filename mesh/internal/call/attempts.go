@@ -286,7 +286,7 @@ func (c *Call) Fork() Call {
 
 // Adopt takes over the attempt of a fork, which ends without it.
 func (c *Call) Adopt(f *Call) {
-	c.link, f.link = f.link, nil
+	c.link, c.epoch, f.link = f.link, f.epoch, nil
 	c.Cluster, c.route, c.setCookie, c.goesByHash = f.Cluster, f.route, f.setCookie, f.goesByHash
 }
 

@@ -39,6 +39,8 @@ type Call struct {
 	goesByHash      bool // the view of the last pick does
 	copied          bool // the call is a mirrored one
 	picked          bool // there was a pick
+
+	epoch balancer.Epoch // of link
 }
 
 // Begin routes the call. The error is an *[Error], and the call has then ended; else
@@ -138,7 +140,7 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
 		return nil, err
 	}
-	c.link = link
+	c.link, c.epoch = link, link.Epoch()
 	c.watchAttempt(link)
 	return link, nil
 }
@@ -158,6 +160,7 @@ func (c *Call) Done(o balancer.Outcome) {
 		c.link = nil
 		c.unwatch(o)
 		c.leave(link)
+		o.Epoch = c.epoch
 		link.Done(o)
 	}
 }
@@ -177,7 +180,7 @@ func (c *Call) Refused(err error) error {
 		kind = ErrNoRoute
 	case errors.Is(err, balancer.ErrNoEndpoints):
 		kind = ErrNoEndpoints
-	case errors.Is(err, balancer.ErrDropped), errors.Is(err, resilience.ErrLimit):
+	case errors.Is(err, balancer.ErrDropped), errors.Is(err, resilience.ErrLimit), errors.Is(err, resilience.ErrBreaker):
 		kind = ErrOverloaded
 	}
 	return c.Target.refuse(kind, code, err) // which names the cluster
