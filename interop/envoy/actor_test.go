@@ -125,7 +125,7 @@ func (*stage) dummy() (*play, int, act) {
 func (a *actor) playHTTP1(c net.Conn, in *bufio.Reader, p *play, n int, do act) bool {
 	defer p.leave(n)
 	gone := make(chan struct{})
-	if do.Until > 0 || do.Kind == hangs || do.Kind == stalls {
+	if do.Until > 0 || do.Kind == hangs || do.Kind == stalls || do.Kind == holds {
 		a.done.Go(func() {
 			_, _ = in.ReadByte() // there is no pipelining
 			close(gone)
@@ -140,6 +140,9 @@ func (a *actor) playHTTP1(c net.Conn, in *bufio.Reader, p *play, n int, do act) 
 	case hangs:
 		<-gone
 		return false
+	}
+	if do.Kind == holds {
+		p.hold(n, gone)
 	}
 	if do.Until > 0 {
 		p.wait(gone, came(do.Until))
@@ -299,6 +302,9 @@ func (s *http2Stream) play(p *play, n int, do act) {
 		<-over
 		return
 	}
+	if do.Kind == holds {
+		p.hold(n, over)
+	}
 	if do.Until > 0 {
 		p.wait(over, came(do.Until))
 	}
@@ -307,7 +313,7 @@ func (s *http2Stream) play(p *play, n int, do act) {
 		s.answerGRPC(text, do)
 	} else {
 		s.headers(false, append([]string{":status", strconv.Itoa(do.Status)}, do.Header...)...)
-		s.data(do.Kind == answers, []byte(text))
+		s.data(do.Kind == answers || do.Kind == holds, []byte(text))
 	}
 	switch do.Kind {
 	case breaks:

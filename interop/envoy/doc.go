@@ -31,7 +31,8 @@
 // backends that speak HTTP by hand: answers, statuses of gRPC with and without headers, streams
 // and connections that are lost before and after headers, silence. Compared are how
 // many attempts the backends saw, the body and the number that each had, and what the
-// caller got, from which attempt.
+// caller got, from which attempt. Under limits, calls come one after another and stay, and
+// what is compared is which of them come through, wait and are refused.
 //
 // # Where they differ
 //
@@ -94,5 +95,10 @@
 //   - net/http and grpc-go themselves send again what a server says it did not look at
 //     (REFUSED_STREAM, GOAWAY), and net/http idempotent requests for which a connection
 //     that was used before is lost before any answer: no policy sees those attempts.
+//   - Of what a retry budget is a share of, an attempt that failed is one until its retry is
+//     admitted. In Envoy one whose answer is a bare status of gRPC's no longer is.
+//   - A call moves on to another endpoint when one accepts no connection, whatever its
+//     policy, and that is no attempt. In Envoy it is one, and only connect-failure has it
+//     tried elsewhere.
 //   - A body that can be had again (http.Request.GetBody) is sent again however long it is.
 package envoy

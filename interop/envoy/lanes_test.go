@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,8 +33,9 @@ import (
 type lanes struct {
 	*pair
 	stage  *stage
-	actors [][]*actor // by lane
-	calls  int
+	actors [][]*actor              // by lane
+	ruleOf func(lane int) laneRule // of lanes whose rules differ; nil for that they do not
+	calls  atomic.Int64
 }
 
 // newLanes has n lanes of some backends each.
@@ -89,6 +91,9 @@ func (l *lanes) applyRules(t *testing.T, http2 bool, rules []laneRule, tune func
 			tune(i, c, p.endpoints[len(p.endpoints)-1])
 		}
 		for n, r := range rules {
+			if l.ruleOf != nil {
+				r = l.ruleOf(i)
+			}
 			a := proto.Clone(r.action).(*routev3.RouteAction)
 			a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: name}
 			h.Routes = append(h.Routes, &routev3.Route{
@@ -237,11 +242,17 @@ const tooLate = 8 * time.Second
 
 // perform plays on one lane for one side.
 func (l *lanes) perform(t *testing.T, s *side, lane int, f performance) (result, error) {
-	l.stage.mu.Lock()
-	l.calls++
-	id := fmt.Sprint(s.name, l.calls)
-	l.stage.mu.Unlock()
-	p := l.stage.open(id, f.script)
+	id, p := l.open(s, f.script)
+	return l.performAs(t, s, lane, f, id, p)
+}
+
+// open returns the play of a side's next call, by its ID.
+func (l *lanes) open(s *side, sc script) (id string, p *play) {
+	id = fmt.Sprint(s.name, l.calls.Add(1))
+	return id, l.stage.open(id, sc)
+}
+
+func (l *lanes) performAs(t *testing.T, s *side, lane int, f performance, id string, p *play) (result, error) {
 	r := f.request
 	r.host, r.path = laneHost(lane), rulePath(f.rule)
 	r.header = append([]string{idHeader, id}, r.header...)
@@ -273,21 +284,7 @@ func (l *lanes) compareAll(t *testing.T, list []performance, differ func(f perfo
 	for lane := range l.actors {
 		players.Go(func() {
 			for i := range next {
-				f := list[i]
-				want, err := l.perform(t, l.envoy, lane, f)
-				if err != nil {
-					differ(f, err.Error())
-					continue
-				}
-				got, err := l.perform(t, l.weft, lane, f)
-				if err != nil {
-					differ(f, err.Error())
-					continue
-				}
-				results[i] = want
-				if diff := gocmp.Diff(want, got, gocmp.Comparer(sameAttempt)); diff != "" {
-					differ(f, diff)
-				}
+				results[i] = l.compareOn(t, lane, list[i], differ)
 			}
 		})
 	}
@@ -297,6 +294,24 @@ func (l *lanes) compareAll(t *testing.T, list []performance, differ func(f perfo
 	close(next)
 	players.Wait()
 	return results
+}
+
+// compareOn plays one, and calls differ where the results do.
+func (l *lanes) compareOn(t *testing.T, lane int, f performance, differ func(f performance, diff string)) result {
+	want, err := l.perform(t, l.envoy, lane, f)
+	if err != nil {
+		differ(f, err.Error())
+		return want
+	}
+	got, err := l.perform(t, l.weft, lane, f)
+	if err != nil {
+		differ(f, err.Error())
+		return want
+	}
+	if diff := gocmp.Diff(want, got, gocmp.Comparer(sameAttempt)); diff != "" {
+		differ(f, diff)
+	}
+	return want
 }
 
 // sameAttempt does not look at grpc-previous-rpc-attempts, which Envoy does not send.

@@ -28,6 +28,8 @@ type kind string
 
 const (
 	answers kind = "answer"
+	// holds answers when the play is let go on.
+	holds kind = "hold"
 	// hangs says nothing until the caller gives up.
 	hangs kind = "hang"
 	// stalls begins an answer, and says no more.
@@ -60,6 +62,7 @@ type attempt struct {
 	Body     string
 	backend  string
 	at       time.Time
+	held     bool // by its act
 	over     bool // it was answered, or given up
 }
 
@@ -76,13 +79,14 @@ type play struct {
 	script   script
 	attempts []attempt
 	changed  chan struct{} // closed when attempts is changed
+	free     chan struct{} // closed when what is held may go on
 }
 
 func newStage() *stage { return &stage{plays: map[string]*play{}} }
 
 // open has calls of an ID go by a script.
 func (s *stage) open(id string, sc script) *play {
-	p := &play{script: sc, changed: make(chan struct{})}
+	p := &play{script: sc, changed: make(chan struct{}), free: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plays[id] = p
@@ -106,6 +110,18 @@ func (s *stage) enter(backend string, h http.Header, body string) (*play, int, a
 	p.change()
 	n := len(p.attempts)
 	return p, n, p.script[min(n, len(p.script))-1]
+}
+
+// hold waits until what is held may go on, or for over.
+func (p *play) hold(n int, over <-chan struct{}) {
+	p.mu.Lock()
+	p.attempts[n-1].held = true
+	p.change()
+	p.mu.Unlock()
+	select {
+	case <-p.free:
+	case <-over:
+	}
 }
 
 func (p *play) change() {
