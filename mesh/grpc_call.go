@@ -87,6 +87,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
+	r.idleUnary()
 	method = r.change(method)
 	if r.call.Mirrored() {
 		r.mirror(ch, method, req, cc, invoke, opts)
@@ -121,6 +122,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	} else if err != nil {
 		return nil, err
 	}
+	idle := r.idle()
 	// The stream may live long after this returned; grpc tells of its end, and of
 	// one that never began.
 	method = r.change(method)
@@ -159,6 +161,9 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	}
 	if r.call.Watched() {
 		s = &watchedStream{ClientStream: s, rpc: r}
+	}
+	if idle != nil {
+		idle.ClientStream, s = s, idle
 	}
 	if paced := r.call.Pace(); paced != nil {
 		s = newPacedStream(ctx, r, s, paced)

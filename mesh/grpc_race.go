@@ -45,7 +45,7 @@ func (r *rpc) race(in invocation) error {
 func (r *rpc) racer(in invocation, n int) *racer {
 	w := &racer{rpc: rpc{call: r.call.Fork(), changed: r.changed}, invocation: in, parent: r.Context}
 	ctx, stop := context.WithCancel(r.Context)
-	bounded, bound := r.call.Bound(ctx)
+	bounded, bound := r.call.Bound(ctx, true)
 	w.stop, w.bound = stop, bound
 	w.Context = r.number(bounded, n)
 	w.reply = message.New(in.reply)

@@ -170,7 +170,7 @@ func (r *rpc) unaryAttempts(in invocation) error {
 // retry makes the attempts one after another.
 func (r *rpc) retry(in invocation) error {
 	ctx := r.Context
-	bounded, bound := r.call.Bound(ctx)
+	bounded, bound := r.call.Bound(ctx, true)
 	r.Context = r.number(bounded, 1)
 	began := r.call.Clock()
 	err := in.invoke(r, in.method, in.req, in.reply, in.cc, in.opts...)
@@ -223,7 +223,7 @@ func timedOut(attempt context.Context) error {
 // Attempt implements call.Sender.
 func (t *unaryTries) Attempt(n int) call.Attempt {
 	var bounded context.Context
-	bounded, t.bound = t.rpc.call.Bound(t.ctx)
+	bounded, t.bound = t.rpc.call.Bound(t.ctx, true)
 	t.rpc.Context = t.rpc.number(bounded, n)
 	return t
 }

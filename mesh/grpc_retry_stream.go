@@ -84,7 +84,7 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 	a := &streamAttempt{rpc: &rpc{call: s.rpc.call.Fork(), changed: s.rpc.changed}, stream: s, done: make(chan struct{})}
 	forget(s.opts)
 	ctx, cancel := context.WithCancel(s.ctx)
-	ctx, a.bound = s.rpc.call.Bound(ctx)
+	ctx, a.bound = s.rpc.call.Bound(ctx, false)
 	a.cancel = cancel
 	a.rpc.Context = s.rpc.number(ctx, n)
 	var err error
@@ -100,6 +100,7 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 	}
 	if s.closed {
 		_ = a.CloseSend()
+		a.bound.Sent()
 	}
 	return a, nil
 }
@@ -306,6 +307,7 @@ func (s *retriedStream) CloseSend() error {
 	s.closed = true
 	a := s.current
 	s.mu.Unlock()
+	a.bound.Sent()
 	return a.CloseSend()
 }
 

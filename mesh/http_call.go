@@ -53,12 +53,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // send sends the request as policy has it sent.
 func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error) {
 	view := t.view(x.call.Cluster)
-	out := req
-	if d := x.call.Timeout(); d > 0 {
-		var ctx context.Context
-		ctx, x.cancel = context.WithTimeout(req.Context(), d)
-		out = req.WithContext(ctx)
-	}
+	out, within := x.limited(req)
 	out, err := x.change(out)
 	if err != nil {
 		closeBody(req)
@@ -68,12 +63,12 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 		out = x.mirror(t, out)
 	}
 	if x.call.Policy() != nil {
-		return x.attempts(view, out)
+		return within.answered(x.attempts(view, out))
 	}
 	if needsGuard(out) {
 		out = guard(out)
 	}
-	return x.try(view, x.number(out.Context(), out, 1))
+	return within.answered(x.try(view, x.number(out.Context(), out, 1)))
 }
 
 // try sends the request to one endpoint after another until a connection takes it.

@@ -26,7 +26,7 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 	winner := x.call.Race(req.Context(), func(n int) call.Racer {
 		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view}
 		ctx, stop := context.WithCancel(req.Context())
-		ctx, w.bound = x.call.Bound(ctx)
+		ctx, w.bound = x.bound(ctx, req)
 		w.stop = stop
 		w.out = x.number(ctx, req, n)
 		if n > 1 { // the first has the request's body

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -37,7 +38,7 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 	if x.call.Policy().Hedge != nil {
 		return x.race(view, req)
 	}
-	ctx, bound := x.call.Bound(req.Context())
+	ctx, bound := x.bound(req.Context(), req)
 	out := x.number(ctx, req, 1)
 	began := x.call.Clock()
 	resp, err := x.try(view, out)
@@ -91,7 +92,7 @@ type boundBody struct {
 
 func (b *boundBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if why := call.TimedOut(b.ctx); err != nil && !errors.Is(err, io.EOF) && why != nil {
+	if why := cmp.Or(call.TimedOut(b.ctx), call.Exceeded(b.ctx)); err != nil && !errors.Is(err, io.EOF) && why != nil {
 		err = why
 	}
 	b.bound.Progress()
@@ -118,7 +119,7 @@ func (x *exchange) number(ctx context.Context, req *http.Request, n int) *http.R
 // Attempt implements call.Sender.
 func (t *httpTries) Attempt(n int) call.Attempt {
 	var ctx context.Context
-	ctx, t.bound = t.x.call.Bound(t.req.Context())
+	ctx, t.bound = t.x.bound(t.req.Context(), t.req)
 	t.out = t.x.number(ctx, t.req, n)
 	return t
 }

@@ -167,6 +167,10 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	_, _ = io.WriteString(w, s.name+string(body))
+	if do.header["stall"] != "" {
+		_ = http.NewResponseController(w).Flush()
+		s.hang(r.Context())
+	}
 }
 
 // failFirst is a script that fails its first n calls.

@@ -25,11 +25,13 @@ type Retry struct {
 	Backoff Backoff
 	// RateLimited takes its place where an answer says when to come back; may be nil.
 	RateLimited *RateLimitedBackoff
-	// PerTryTimeout bounds each attempt, from its start until its answer begins. Zero
-	// means no bound. One that is longer than the call's whole timeout never ends first.
+	// PerTryTimeout bounds each attempt, from the end of its request (Envoy) until its
+	// answer begins. Zero means no bound. One that is longer than the call's whole timeout
+	// never ends first.
 	PerTryTimeout time.Duration
 	// PerTryIdleTimeout bounds the time in which nothing comes of an attempt,
-	// while its answer is awaited and while it is read. Zero means no bound.
+	// while its answer is awaited and while it is read. The answer of a unary RPC comes
+	// whole. Zero means no bound.
 	PerTryIdleTimeout time.Duration
 	// PreviousHosts has a retry go to an endpoint that the call has not tried, as
 	// long as there is one (envoy.retry_host_predicates.previous_hosts). Envoy

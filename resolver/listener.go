@@ -24,6 +24,7 @@ type listener struct {
 
 	hosting           hosting
 	maxStreamDuration time.Duration // zero is unset
+	streamIdleTimeout time.Duration // zero is unset
 	filters           []httpFilter
 	keepsNoOriginals  bool // of what rewrites replace (Router.suppress_envoy_headers)
 }
@@ -85,7 +86,7 @@ func (v *listener) stripPort(hcm *hcmv3.HttpConnectionManager, l *listenerv3.Lis
 var hcmFields = fieldNames("stat_prefix", "rds", "route_config", "http_filters", "common_http_protocol_options",
 	"strip_matching_host_port", "strip_any_host_port", "strip_trailing_host_dot", "codec_type", "server_name",
 	"use_remote_address", "xff_num_trusted_hops", "skip_xff_append", "generate_request_id",
-	"forward_client_cert_details", "drain_timeout", "normalize_path", "merge_slashes")
+	"forward_client_cert_details", "drain_timeout", "normalize_path", "merge_slashes", "stream_idle_timeout")
 
 func (p *path) connectionManager(hcm *hcmv3.HttpConnectionManager, v *listener) error {
 	switch s := hcm.GetRouteSpecifier().(type) {
@@ -110,6 +111,10 @@ func (p *path) connectionManager(hcm *hcmv3.HttpConnectionManager, v *listener) 
 		return err
 	}
 	v.maxStreamDuration = d.d
+	if d, err = p.duration("stream_idle_timeout", hcm.GetStreamIdleTimeout()); err != nil {
+		return err
+	}
+	v.streamIdleTimeout = d.d
 	if hcm.GetCommonHttpProtocolOptions() != nil && !p.decoder.server {
 		options.warnUnread(hcm.GetCommonHttpProtocolOptions(), fieldNames("max_stream_duration"))
 	}

@@ -65,6 +65,7 @@ func (t *Target) spec() (spec *tableSpec, awaited string, err error) {
 		}
 		spec.hosting = l.value.hosting
 		spec.maxStreamDuration = l.value.maxStreamDuration
+		spec.streamIdleTimeout = l.value.streamIdleTimeout
 		spec.keepsNoOriginals = l.value.keepsNoOriginals
 		if spec.filters, awaited = t.discover(l.value.filters); awaited != "" {
 			return nil, awaited, nil
@@ -118,7 +119,8 @@ func (t *Target) standIn() *resource[*listener] {
 
 // equal reports whether both make the same table.
 func (s *tableSpec) equal(o *tableSpec) bool {
-	return s.config == o.config && s.hosting == o.hosting && s.maxStreamDuration == o.maxStreamDuration && s.keepsNoOriginals == o.keepsNoOriginals &&
+	return s.config == o.config && s.hosting == o.hosting && s.maxStreamDuration == o.maxStreamDuration &&
+		s.streamIdleTimeout == o.streamIdleTimeout && s.keepsNoOriginals == o.keepsNoOriginals &&
 		slices.Equal(s.filters, o.filters) && slices.Equal(s.demanded, o.demanded)
 }
 

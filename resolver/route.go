@@ -28,6 +28,11 @@ type Route struct {
 	// grpc_timeout_header_max if policy has it, else MaxStreamDuration. Zero
 	// leaves the application's deadline alone; it never extends one.
 	GRPCTimeout time.Duration
+	// IdleTimeout bounds the time in which nothing comes or goes of a call
+	// (RouteAction.idle_timeout, else the listener's stream_idle_timeout). Zero means no
+	// bound, which is what holds where policy says nothing: Envoy's five minutes guard a
+	// proxy against callers that went away, and here the caller is the process itself.
+	IdleTimeout time.Duration
 	// NotFound is the HTTP status that stands for a cluster which does not exist: 503,
 	// unless policy says 404 or 500 (cluster_not_found_response_code).
 	NotFound int
@@ -70,6 +75,7 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		VirtualHost:       h.name,
 		Timeout:           r.timeouts.timeout,
 		MaxStreamDuration: maxStreamDuration,
+		IdleTimeout:       r.timeouts.idle.d,
 		NotFound:          r.notFound,
 		hash:              r.hash,
 		mirrors:           r.bindMirrors(cluster),

@@ -99,6 +99,7 @@ type timeouts struct {
 	timeout              time.Duration
 	maxStreamDuration    optionalDuration
 	grpcTimeoutHeaderMax optionalDuration
+	idle                 optionalDuration
 }
 
 type optionalDuration struct {
@@ -270,7 +271,7 @@ func (r *routePolicy) refuseHTTP(p *path) {
 var routeActionFields = fieldNames("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
 	"inline_cluster_specifier_plugin", "cluster_not_found_response_code", "timeout", "max_stream_duration",
 	"max_grpc_timeout", "hash_policy", "metadata_match", "request_mirror_policies", "priority",
-	"retry_policy", "hedge_policy")
+	"retry_policy", "hedge_policy", "idle_timeout")
 
 // rewriteFields change what is sent. A request that is sent without the change asks
 // the wrong thing of the backend, so that one that cannot be made fails the call.
@@ -392,6 +393,8 @@ func (p *path) weightedClusters(w *routev3.WeightedCluster, subset map[string]ba
 	return nil
 }
 
+var maxStreamDurationFields = fieldNames("max_stream_duration", "grpc_timeout_header_max")
+
 // timeouts reads the limits of time. max_grpc_timeout is the older form of
 // grpc_timeout_header_max.
 func (p *path) timeouts(a *routev3.RouteAction, t *timeouts) error {
@@ -403,6 +406,9 @@ func (p *path) timeouts(a *routev3.RouteAction, t *timeouts) error {
 	if timeout.set {
 		t.timeout = timeout.d
 	}
+	if t.idle, err = p.duration("idle_timeout", a.GetIdleTimeout()); err != nil {
+		return err
+	}
 	if t.grpcTimeoutHeaderMax, err = p.duration("max_grpc_timeout", a.GetMaxGrpcTimeout()); err != nil {
 		return err
 	}
@@ -411,6 +417,9 @@ func (p *path) timeouts(a *routev3.RouteAction, t *timeouts) error {
 		return nil
 	}
 	q := p.to("max_stream_duration")
+	// grpc_timeout_header_offset has a proxy's time be up before its caller's. Here they
+	// are one (gRFC A31).
+	q.warnUnread(m, maxStreamDurationFields)
 	if t.maxStreamDuration, err = q.duration("max_stream_duration", m.GetMaxStreamDuration()); err != nil {
 		return err
 	}

@@ -127,6 +127,27 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+func TestIdleTimeouts(t *testing.T) {
+	for _, test := range []struct {
+		route, listener string
+		want            time.Duration
+	}{
+		{``, ``, 0},
+		{``, `"streamIdleTimeout": "7s", `, 7 * time.Second},
+		{`, "idleTimeout": "3s"`, `"streamIdleTimeout": "7s", `, 3 * time.Second},
+		{`, "idleTimeout": "0s"`, `"streamIdleTimeout": "7s", `, 0},
+	} {
+		l := managerJSON(t, test.listener+`"routeConfig": `+routeJSON(`{"match": {"prefix": "/"}, "route": {"cluster": "c"`+test.route+`}}`)+`, "httpFilters": [`+routerJSON+`]`)
+		route, err := table(t, resolver.TargetName{Listener: "l"}, l).Route(&resolver.Request{Path: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if route.IdleTimeout != test.want {
+			t.Errorf("%+v: %v", test, route.IdleTimeout)
+		}
+	}
+}
+
 func TestWeightedClusters(t *testing.T) {
 	table := routesTable(t, parse(t, &routev3.RouteConfiguration{}, routeJSON(`{"match": {"prefix": "/"}, "route": {"weightedClusters": {"clusters": [
 		{"name": "a", "weight": 1}, {"name": "none", "weight": 0}, {"name": "b", "weight": 3}, {"name": "a", "weight": 1}]}}}`)))

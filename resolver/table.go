@@ -61,6 +61,7 @@ type tableSpec struct {
 	config            *routeConfig
 	hosting           hosting
 	maxStreamDuration time.Duration
+	streamIdleTimeout time.Duration
 	filters           []httpFilter
 	keepsNoOriginals  bool
 }
@@ -126,6 +127,9 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 				continue
 			}
 			routes[i] = p.bind(h, s.maxStreamDuration, cluster)
+			if !p.timeouts.idle.set {
+				routes[i].IdleTimeout = s.streamIdleTimeout
+			}
 			routes[i].filter(p, hostFilters.under(p.filters))
 			if s.keepsNoOriginals {
 				routes[i].keepNoOriginals()

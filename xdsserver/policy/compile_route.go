@@ -56,6 +56,7 @@ func (c *compiler) route(host string, r *Route) *routev3.Route {
 // is 15 s to Envoy and forever to gRPC, and one policy means one thing.
 func (c *compiler) timeouts(action *routev3.RouteAction, r *Route, speaksGRPC bool) {
 	action.Timeout = durationpb.New(0)
+	action.IdleTimeout = optionalDuration(r.IdleTimeout)
 	stream := r.MaxStreamDuration
 	if r.Timeout != nil {
 		action.Timeout = durationpb.New(*r.Timeout)

@@ -52,7 +52,7 @@ func (v *validator) inboundRoute(p path, name string, r *Route) {
 	}{
 		{"to", r.To != nil}, {"toHeader", r.ToHeader != ""}, {"mirror", len(r.Mirror) > 0}, {"redirect", r.Redirect != nil},
 		{"respond", r.Respond != nil}, {"rewrite", r.Rewrite != nil}, {"headers", r.Headers != nil}, {"session", r.Session != nil},
-		{"hash", len(r.Hash) > 0}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil},
+		{"hash", len(r.Hash) > 0}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil}, {"idleTimeout", r.IdleTimeout != nil},
 	} {
 		if one.is {
 			v.nameErrorf(p.field(one.name), "%q is for the routes of clients: those of a server have name, match, fault and filters", one.name)

@@ -65,6 +65,11 @@ type Route struct {
 	// start. Not given or 0s means no bound.
 	MaxStreamDuration *time.Duration `policy:"maxStreamDuration"`
 
+	// IdleTimeout bounds the time in which nothing comes or goes of a call. Not given
+	// means what the client has of its own: nothing in Weft, five minutes in Envoy. 0s
+	// means no bound.
+	IdleTimeout *time.Duration `policy:"idleTimeout"`
+
 	// Retry has calls that fail tried again.
 	Retry *Retry `policy:"retry"`
 

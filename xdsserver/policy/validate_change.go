@@ -46,7 +46,7 @@ func (v *validator) action(p path, host string, r *Route) {
 	for _, one := range []struct {
 		name string
 		is   bool
-	}{{"rewrite", r.Rewrite != nil}, {"mirror", r.Mirror != nil}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil},
+	}{{"rewrite", r.Rewrite != nil}, {"mirror", r.Mirror != nil}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil}, {"idleTimeout", r.IdleTimeout != nil},
 		{"retry", r.Retry != nil}, {"hedge", r.Hedge != nil}} {
 		if one.is {
 			v.nameErrorf(p.field(one.name), "%q is for routes that send calls somewhere: a route with %q does not", one.name, given[0])

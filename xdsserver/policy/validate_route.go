@@ -43,6 +43,7 @@ func (v *validator) route(p path, host string, r *Route) {
 	}
 	v.notNegative(p.field("timeout"), r.Timeout)
 	v.notNegative(p.field("maxStreamDuration"), r.MaxStreamDuration)
+	v.notNegative(p.field("idleTimeout"), r.IdleTimeout)
 	v.retry(p, r)
 }
 

@@ -165,6 +165,7 @@ type Series struct {
 // Series begins with the first attempt, which was sent. ctx is the call's, and Track was
 // called. Close must follow.
 func (c *Call) Series(ctx context.Context) *Series {
+	c.ended(ctx)
 	s := &Series{call: c, ctx: ctx, attempts: c.attempts(ctx)}
 	s.n = s.attempts.Next(time.Now()).Attempt
 	c.tries.avoid = c.Policy().Retry.PreviousHosts
@@ -262,6 +263,7 @@ func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Race
 		}
 		select {
 		case e := <-results:
+			c.ended(ctx)
 			if c.tries.committed.Load() {
 				a.Commit()
 			}

@@ -113,6 +113,16 @@ func (c *Call) Timeout() time.Duration {
 	}
 }
 
+// TimeoutSinceSent is how long an HTTP call may take from the end of its request on; zero
+// for no limit.
+func (c *Call) TimeoutSinceSent() time.Duration { return c.route.Timeout }
+
+// StreamDuration is how long an HTTP call may take in all; zero for no limit.
+func (c *Call) StreamDuration() time.Duration { return c.route.MaxStreamDuration }
+
+// IdleTimeout is how long nothing has to come or go of the call; zero for no limit.
+func (c *Call) IdleTimeout() time.Duration { return c.route.IdleTimeout }
+
 // Pick begins an attempt: it chooses an endpoint of a view of the call's cluster.
 // An attempt under way is ended first, as one of which nothing was learned. The
 // error is the balancer's; Refused makes it one to return.
