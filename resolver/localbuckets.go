@@ -21,7 +21,7 @@ type localBuckets struct {
 	wild   []*wildBuckets
 }
 
-// localBucket is a bucket. One that is a shadow refuses nothing.
+// localBucket is a bucket. One that is a shadow is emptied and refuses nothing.
 type localBucket struct {
 	*resilience.Bucket
 	shadow bool
@@ -124,6 +124,9 @@ func (b *localBuckets) takeOne(now time.Duration) localVerdict {
 	if b.forAll == nil {
 		return localVerdict{allowed: true}
 	}
+	if b.forAll.Config().Max == 0 {
+		return localVerdict{} // there is nothing to tell of it
+	}
 	return localVerdict{allowed: b.forAll.Take(1, now), bucket: b.forAll}
 }
 
@@ -155,7 +158,7 @@ func (b *localBuckets) take(list []limitDescriptor, now time.Duration) localVerd
 		}
 		if m.of.refunds && m.of.counted {
 			m.bucket.Return(hits, now)
-		} else if !m.bucket.Take(hits, now) {
+		} else if !m.bucket.Take(hits, now) && !m.bucket.shadow {
 			return localVerdict{bucket: m.bucket, headers: m.of.xHeaders}
 		}
 	}

@@ -131,7 +131,7 @@ func (f *localLimit) Request(_ context.Context, r *filter.Request) (filter.Follo
 	} else {
 		v = buckets.take(descriptors(f.limits, r, f.route), now)
 	}
-	if v.allowed || v.bucket.shadow {
+	if v.allowed {
 		return f.told(v), nil
 	}
 	if f.enforced == nil || !f.enforced.take() {
@@ -182,10 +182,13 @@ type localRefusal struct {
 func (c *localRefusal) Response(_ context.Context, r *filter.Response) error {
 	c.response.applyResponse(&r.Header, r)
 	if c.retryAfter && c.status == http.StatusTooManyRequests && len(r.Header.Values(retryAfterHeader)) == 0 {
-		wait := math.Ceil(c.bucket.Wait(c.now()).Seconds())
-		r.Header.Set(retryAfterHeader, strconv.FormatInt(int64(max(1, wait)), 10))
+		wait := 1.0
+		if c.bucket != nil {
+			wait = max(wait, math.Ceil(c.bucket.Wait(c.now()).Seconds()))
+		}
+		r.Header.Set(retryAfterHeader, strconv.FormatInt(int64(wait), 10))
 	}
-	if c.tells(c.localVerdict) {
+	if c.bucket != nil && c.tells(c.localVerdict) {
 		c.tell(&r.Header, c.localVerdict)
 	}
 	return nil

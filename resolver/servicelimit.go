@@ -145,9 +145,9 @@ func (f *serviceLimit) ofRoute(r *limitedRoute) filter.Filter {
 
 var envoyInternal = filter.NewHeaderName("x-envoy-internal")
 
-// asks reports whether the service is asked about a request.
-func (f *serviceLimit) asks(r *filter.Request) bool {
-	if len(f.limits) == 0 || f.enabled != nil && !f.enabled.take() {
+// counts reports whether a request is one that the filter is for.
+func (f *serviceLimit) counts(r *filter.Request) bool {
+	if f.enabled != nil && !f.enabled.take() {
 		return false
 	}
 	if r.Header.Get(envoyInternal) == "true" {
@@ -157,12 +157,13 @@ func (f *serviceLimit) asks(r *filter.Request) bool {
 }
 
 func (f *serviceLimit) Request(ctx context.Context, r *filter.Request) (filter.Follower, error) {
+	if !f.counts(r) {
+		return nil, nil
+	}
 	var answer *limitAnswer
 	var err error
-	if f.asks(r) {
-		if list := descriptors(f.limits, r, f.route); len(list) > 0 {
-			answer, err = f.ask(ctx, r, list)
-		}
+	if list := descriptors(f.limits, r, f.route); len(list) > 0 {
+		answer, err = f.ask(ctx, r, list)
 	}
 	var end *limitEnd
 	if len(f.late) > 0 {
@@ -201,7 +202,7 @@ func (f *serviceLimit) ask(ctx context.Context, r *filter.Request, list []limitD
 		f.metadata()
 	}
 	over := out.GetOverallCode() == servicev3.RateLimitResponse_OVER_LIMIT
-	answer := f.answer(out, over)
+	answer := f.answer(list, out, over)
 	if over && (f.enforced == nil || f.enforced.take()) {
 		if answer == nil {
 			answer = &limitAnswer{}

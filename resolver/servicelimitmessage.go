@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	servicev3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"golang.org/x/net/http/httpguts"
@@ -48,7 +49,7 @@ type addedHeader struct {
 }
 
 // answer is what the response to a call tells; nil for nothing.
-func (c *serviceLimitConfig) answer(m *servicev3.RateLimitResponse, over bool) *limitAnswer {
+func (c *serviceLimitConfig) answer(asked []limitDescriptor, m *servicev3.RateLimitResponse, over bool) *limitAnswer {
 	var a limitAnswer
 	for _, h := range m.GetResponseHeadersToAdd() {
 		if name, ok := addedName(h); ok {
@@ -58,9 +59,7 @@ func (c *serviceLimitConfig) answer(m *servicev3.RateLimitResponse, over bool) *
 	if over && !c.noMark {
 		a.add = append(a.add, addedHeader{limitedHeader, "true"})
 	}
-	if c.xHeaders {
-		a.add = append(a.add, statusHeaders(m.GetStatuses())...)
-	}
+	a.add = append(a.add, c.statusHeaders(asked, m.GetStatuses())...)
 	if over && c.retryAfter && c.status == http.StatusTooManyRequests && !a.has(retryAfterHeader) {
 		if seconds, ok := resetOf(m.GetStatuses()); ok {
 			a.add = append(a.add, addedHeader{retryAfterHeader, strconv.FormatInt(seconds, 10)})
@@ -126,21 +125,31 @@ var windows = map[servicev3.RateLimitResponse_RateLimit_Unit]uint32{
 	servicev3.RateLimitResponse_RateLimit_YEAR:   365 * 86400,
 }
 
-// statusHeaders are the headers that tell of the limit of which the least is left, and of
-// the windows of all (draft-polli-ratelimit-headers-03).
-func statusHeaders(statuses []*servicev3.RateLimitResponse_DescriptorStatus) []addedHeader {
+// tellsOf reports whether responses tell of the limit of the i-th descriptor.
+func (c *serviceLimitConfig) tellsOf(asked []limitDescriptor, i int) bool {
+	if i >= len(asked) || asked[i].xHeaders == routev3.RateLimit_UNSPECIFIED {
+		return c.xHeaders
+	}
+	return asked[i].xHeaders == routev3.RateLimit_DRAFT_VERSION_03
+}
+
+// statusHeaders are the headers that tell of the limit of which the least is left, if it
+// is one to tell of, and of the windows of all such (draft-polli-ratelimit-headers-03).
+func (c *serviceLimitConfig) statusHeaders(asked []limitDescriptor, statuses []*servicev3.RateLimitResponse_DescriptorStatus) []addedHeader {
 	var least *servicev3.RateLimitResponse_DescriptorStatus
 	var policy strings.Builder
-	for _, s := range statuses {
+	told := false
+	for i, s := range statuses {
 		limit := s.GetCurrentLimit()
 		if limit == nil {
 			continue
 		}
+		tells := c.tellsOf(asked, i)
 		if least == nil || s.GetLimitRemaining() < least.GetLimitRemaining() {
-			least = s
+			least, told = s, tells
 		}
 		window := windows[limit.GetUnit()]
-		if window == 0 {
+		if window == 0 || !tells {
 			continue
 		}
 		policy.WriteString(", " + strconv.FormatUint(uint64(limit.GetRequestsPerUnit()), 10) + ";w=" + strconv.FormatUint(uint64(window), 10))
@@ -148,7 +157,7 @@ func statusHeaders(statuses []*servicev3.RateLimitResponse_DescriptorStatus) []a
 			policy.WriteString(`;name="` + name + `"`)
 		}
 	}
-	if least == nil {
+	if !told {
 		return nil
 	}
 	return []addedHeader{

@@ -1,6 +1,9 @@
 package envoy
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // normalise is the one place that says what may differ between a call through a proxy
 // and one from within the program.
@@ -19,6 +22,9 @@ func (a *answer) normalise(grpc bool) {
 			// What is left of the deadline when the backend gets to see it.
 			"Grpc-Timeout",
 		)
+	}
+	if grpc && strings.HasPrefix(a.Body, "policy answers ") {
+		a.Body = "" // what a status says of which policy says nothing
 	}
 	drop(a.Header,
 		// What a proxy says of itself and of the backend.

@@ -84,7 +84,7 @@ func envoySide(t *testing.T, p *process) *side {
 		flags := a.Header.Get(flagsHeader)
 		a.Header.Del(flagsHeader)
 		switch flags {
-		case "", "-":
+		case "", "-", "RL", "RLSE": // over a rate limit: an answer of policy
 		case "NR":
 			*a = answer{Refused: noRoute}
 		case "UH":
@@ -109,7 +109,7 @@ func weftSide(t *testing.T, xds string, s setup) *side {
 			"channel_creds":   []object{{"type": "insecure"}},
 			"server_features": []string{"trusted_xds_server"}, // it may rewrite hosts of gRPC calls (gRFC A81)
 		}},
-		"node": object{"id": weftNode, "locality": object{"zone": s.zone}},
+		"node": object{"id": weftNode, "cluster": t.Name(), "locality": object{"zone": s.zone}},
 		"weft": object{"local_cluster": s.local},
 	})
 	if err != nil {
