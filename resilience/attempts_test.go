@@ -340,17 +340,18 @@ func TestSentOrNotSent(t *testing.T) {
 	}
 }
 
+// header has names in lower case.
 type header map[string]string
 
 func (h header) Values(name string) []string {
-	if v, ok := h[name]; ok {
+	if v, ok := h.Header(name); ok {
 		return []string{v}
 	}
 	return nil
 }
 
 func (h header) Header(name string) (string, bool) {
-	v, ok := h[name]
+	v, ok := h[strings.ToLower(name)]
 	return v, ok
 }
 

@@ -85,7 +85,9 @@ const (
 	onCode     = OnCancelled | OnDeadlineExceeded | OnInternal | OnResourceExhausted | OnUnavailable
 
 	headerRateLimited = "x-envoy-ratelimited"
-	headerGRPCStatus  = "grpc-status"
+	// Looked for in every answer by HTTP, and so in net/http's form: another would be made
+	// anew each time.
+	headerGRPCStatus = "Grpc-Status"
 )
 
 func (c *Conditions) has(tokens Condition) bool { return c.On&tokens != 0 }
