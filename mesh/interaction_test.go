@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,13 +100,14 @@ func TestInteractions(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					backends := min(len(c.script), 1)
 					learning := c.learn > 0
-					n := 0
+					var attempts atomic.Int64
 					var b *bubble
 					b = newBubble(t, p, c.limits, c.route, backends, func(int) act {
 						if learning {
 							return sleepy(c.learn, act{})
 						}
-						if n++; n > len(c.script) {
+						n := int(attempts.Add(1))
+						if n > len(c.script) {
 							t.Errorf("there is an attempt %d", n)
 							return act{}
 						}
