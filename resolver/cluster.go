@@ -56,7 +56,7 @@ func (p *path) cluster(m *clusterv3.Cluster) (*cluster, error) {
 	c := &balancer.Config{Name: m.GetName()}
 	for _, read := range []func(*clusterv3.Cluster, *balancer.Config) error{
 		p.legacySubsets,
-		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection, p.healthChecks, p.connection, p.limits,
+		p.discovery, p.dns, p.clusterPolicy, p.commonLB, p.clusterProtocol, p.outlierDetection, p.healthChecks, p.connection, p.limits, p.breakers,
 	} {
 		if err := read(m, c); err != nil {
 			return nil, err

@@ -29,6 +29,7 @@ func (c *compiler) cluster(name, subset string, s *Service) *clusterv3.Cluster {
 		OutlierDetection: outlierDetection(s.OutlierDetection),
 		Metadata:         retryThrottling(s.Limits),
 	}
+	setBreakers(cluster, s.Breaker)
 	setConnections(cluster, options, s.Connections)
 	cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
 		"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options),

@@ -17,7 +17,7 @@ func (v *validator) failover(p path, name string, s *Service) {
 		is   bool
 	}{
 		{"endpoints", s.Endpoints != nil}, {"discover", s.Discover != nil}, {"subsets", s.Subsets != nil}, {"balance", s.Balance != nil},
-		{"limits", s.Limits != nil}, {"outlierDetection", s.OutlierDetection != nil}, {"connectTimeout", s.ConnectTimeout != nil},
+		{"limits", s.Limits != nil}, {"outlierDetection", s.OutlierDetection != nil}, {"breaker", s.Breaker != nil}, {"connectTimeout", s.ConnectTimeout != nil},
 		{"connections", s.Connections != nil}, {"healthChecks", s.HealthChecks != nil},
 	} {
 		if one.is {

@@ -171,6 +171,8 @@ func randomService(r *rand.Rand) *Service {
 			MaxEjectionPercent: maybe(r, r.Uint32N(101)), SuccessRate: maybe(r, r.IntN(2) == 0),
 		}
 	}
+	s.Breaker = maybe(r, Breakers{Endpoint: maybe(r, Breaker{OpenTime: maybe(r, time.Second), Probes: maybe(r, 1+r.Uint32N(9))}),
+		Cluster: &Breaker{ConsecutiveFailures: maybe(r, 1+r.Uint32N(9)), FailurePercent: new(1 + Fraction(r.Uint32N(1_000_000))), MinimumRequests: maybe(r, r.Uint32()), Interval: maybe(r, time.Minute)}})
 	if r.IntN(4) == 0 {
 		s.Discover = &Discover{DNS: "x.example:80", Mode: pick(r, "", DNSStrict, DNSLogical), Refresh: maybe(r, time.Minute)}
 		return s

@@ -35,6 +35,9 @@ type Service struct {
 	// OutlierDetection ejects endpoints that fail.
 	OutlierDetection *OutlierDetection `policy:"outlierDetection"`
 
+	// Breaker stops calls to endpoints that fail, or to all of them.
+	Breaker *Breakers `policy:"breaker"`
+
 	// Connections says how connections are made, and for how long they are used.
 	Connections *Connections `policy:"connections"`
 

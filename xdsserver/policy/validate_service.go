@@ -50,6 +50,9 @@ func (v *validator) service(p path, name string, s *Service) {
 	if s.OutlierDetection != nil {
 		v.outlierDetection(p.field("outlierDetection"), s.OutlierDetection)
 	}
+	if s.Breaker != nil {
+		v.breakers(p.field("breaker"), s.Breaker)
+	}
 	if s.Connections != nil {
 		v.connections(p.field("connections"), s)
 	}
