@@ -20,6 +20,7 @@ type attempts struct {
 	// requests are the headers of which a request must have one to be retried; none
 	// means any request.
 	requests []headerMatcher
+	omitted  omitted
 	priority resilience.Priority
 
 	// countInRequest and countInResponse have attempts say their number.
@@ -107,13 +108,8 @@ func (p *path) retries(m *routev3.RetryPolicy, to *attempts) error {
 			return err
 		}
 	}
-	for i, h := range m.GetRetryHostPredicate() {
-		switch typeName(h.GetTypedConfig().GetTypeUrl()) {
-		case "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":
-			r.PreviousHosts = true
-		default:
-			p.at("retry_host_predicate", i).to(h.GetName()).warn()
-		}
+	if err := p.hostPredicates(m, &r, to); err != nil {
+		return err
 	}
 	if err := p.retriableHeaders(m, &r.On); err != nil {
 		return err

@@ -46,7 +46,8 @@ type tries struct {
 	kept      atomic.Int64 // bytes of Buffers
 
 	mu    sync.Mutex
-	avoid bool // endpoints that were tried
+	avoid bool                                        // endpoints that were tried
+	omits func(labels map[string]balancer.Value) bool // endpoints that retries leave out; nil for none
 	tried []*balancer.Endpoint
 }
 
@@ -169,6 +170,7 @@ func (c *Call) Series(ctx context.Context) *Series {
 	s := &Series{call: c, ctx: ctx, attempts: c.attempts(ctx)}
 	s.n = s.attempts.Next(time.Now()).Attempt
 	c.tries.avoid = c.Policy().Retry.PreviousHosts
+	c.omit()
 	c.tries.sent.Store(1)
 	return s
 }
@@ -222,6 +224,7 @@ func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Race
 	}
 	c.Track(nil)
 	c.tries.avoid = true // gRFC A6
+	c.omit()
 	a := c.attempts(ctx)
 	defer a.Close()
 	var racers []Racer
@@ -295,6 +298,16 @@ func (c *Call) Adopt(f *Call) {
 // Commit says that the call's request cannot be sent again.
 func (c *Call) Commit() { c.tries.committed.Store(true) }
 
+// maxOmitted is how many endpoints that retries leave out a pick passes over.
+const maxOmitted = 64
+
+// omit has further attempts leave out the endpoints that policy says.
+func (c *Call) omit() {
+	if c.route.OmitsAny() {
+		c.tries.omits = c.route.Omits
+	}
+}
+
 // pick picks an endpoint that the call has not tried, where policy asks for that and
 // there is one.
 func (t *tries) pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
@@ -307,8 +320,17 @@ func (t *tries) pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, 
 	if t.avoid {
 		apart.Exclude = append(slices.Clip(info.Exclude), t.tried...)
 	}
+	omits := t.omits
+	if len(t.tried) == 0 {
+		omits = nil // this is the first
+	}
 	t.mu.Unlock()
 	link, err := v.Pick(apart) // which may wait
+	for n := 0; err == nil && n < maxOmitted && omits != nil && omits(link.Endpoint().Labels()); n++ {
+		link.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+		apart.Exclude = append(slices.Clip(apart.Exclude), link.Endpoint())
+		link, err = v.Pick(apart)
+	}
 	if errors.Is(err, balancer.ErrExcluded) && len(apart.Exclude) > len(info.Exclude) {
 		link, err = v.Pick(info)
 	}

@@ -1,0 +1,66 @@
+package mesh_test
+
+import (
+	"fmt"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
+)
+
+// TestRetryOmitsHosts has retries leave out endpoints by their labels, as long as there are
+// others (row Z1).
+func TestRetryOmitsHosts(t *testing.T) {
+	for name, predicate := range map[string]string{
+		"omit_host_metadata": `{name: omit, typedConfig: {"@type": type.googleapis.com/envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig, metadataMatch: {filterMetadata: {envoy.lb: {stage: canary}}}}}`,
+		"none":               ``,
+	} {
+		for _, p := range protocols {
+			t.Run(name+"/"+p.name, func(t *testing.T) {
+				t.Parallel()
+				fails := func(int) act { return act{fail: codes.Unavailable} }
+				stable, canary := p.scripted(t, "stable", fails), p.scripted(t, "canary", fails)
+				m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
+services: {orders: {protocol: %s, balance: {policy: random}, limits: {maxRetries: 100}, endpoints: [{address: %q, labels: {stage: stable}}, {address: %q, labels: {stage: canary}}]}}
+resources:
+- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+  name: counted
+  apiListener:
+    apiListener:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      statPrefix: counted
+      httpFilters: [{name: envoy.filters.http.router, typedConfig: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
+      routeConfig:
+        name: counted
+        virtualHosts:
+        - name: counted
+          domains: ["*"]
+          includeRequestAttemptCount: true
+          retryPolicy: {retryOn: "gateway-error,unavailable", numRetries: 3, retryBackOff: {baseInterval: 0.001s}, retryHostPredicate: [%s]}
+          routes: [{match: {prefix: /}, route: {cluster: orders}}]
+`, p.name, stable.Addr, canary.Addr, predicate)))
+				call := p.client(t, m, "counted")
+				ctx := within(t, long)
+				retried := 0
+				for canary.Calls() < 20 || stable.Calls() < 20 {
+					if _, err := call(ctx, request{}); err == nil {
+						t.Fatal("a call succeeded")
+					}
+					if ctx.Err() != nil {
+						t.Fatal("one of the endpoints gets no calls")
+					}
+				}
+				for _, n := range canary.headers("x-envoy-attempt-count") {
+					if n != "1" {
+						retried++
+					}
+				}
+				if (retried == 0) != (predicate != "") {
+					t.Errorf("%d retries went to the endpoint that is left out", retried)
+				}
+			})
+		}
+	}
+}
