@@ -216,8 +216,9 @@ func (c *Cluster) publish() {
 		// not said anything yet. What the cluster has stays until they do.
 		return
 	}
+	before := c.snapshot
 	c.snapshot = s
-	c.sweep()
+	c.sweep(before)
 	c.countCalls()
 	detected, checked, guarded := c.detect(), c.check(), c.guard()
 	if detected || checked || guarded {

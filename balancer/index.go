@@ -3,9 +3,11 @@ package balancer
 // endpoint returns the cluster's endpoint for an entry of an assignment, and
 // whether the address is new to the snapshot that is being made. It reuses what the
 // cluster has for the address unless connections to it are now to be made in another
-// way. The caller holds c.mu.
-func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *EndpointConfig) (e *Endpoint, fresh bool) {
-	e = c.index[entry.Address]
+// way. before is the newest snapshot's members. The caller holds c.mu.
+func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *EndpointConfig, before *priorMembers) (e *Endpoint, fresh bool) {
+	if e = before.find(entry.Address); e == nil {
+		e = c.index[entry.Address]
+	}
 	if e != nil && e.generation == c.generation {
 		return e, false
 	}
@@ -14,7 +16,10 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	if e != nil && e.protocol == config.Protocol && e.form == c.form && e.socket.secures(socket) {
 		e.learn(&now)
 	} else {
-		e.retire()
+		if e != nil {
+			e.generation = c.generation // its address is taken
+			e.retire()
+		}
 		e = &Endpoint{cluster: c, socket: socket, protocol: config.Protocol, form: c.form}
 		e.learn(&now)
 		c.index[entry.Address] = e
@@ -24,15 +29,32 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	return e, true
 }
 
-// sweep forgets the endpoints that the newest snapshot does not have. The caller
-// holds c.mu.
-func (c *Cluster) sweep() {
-	for address, e := range c.index {
-		if e.generation != c.generation {
-			delete(c.index, address)
+// sweep forgets the endpoints that the newest snapshot does not have, and the one before
+// has. The caller holds c.mu.
+func (c *Cluster) sweep(before *snapshot) {
+	for i := range before.members {
+		if e := before.members[i].endpoint; e.generation != c.generation {
+			delete(c.index, e.Address())
 			e.retire()
 		}
 	}
+}
+
+// priorMembers goes through the members of a snapshot beside the entries of the next one.
+// Those keep their order, mostly: to look at the member that is next takes less than to
+// look in the index.
+type priorMembers struct{ rest []member }
+
+// find returns the member with an address if it is near, else nil.
+func (p *priorMembers) find(address string) *Endpoint {
+	const near = 4
+	for i := range min(near, len(p.rest)) {
+		if e := p.rest[i].endpoint; e.Address() == address {
+			p.rest = p.rest[i+1:]
+			return e
+		}
+	}
+	return nil
 }
 
 // learn takes over what a source says, without allocating where nothing changed.

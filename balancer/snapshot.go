@@ -79,13 +79,14 @@ func (c *Cluster) newSnapshot(config *Config, a *Assignment) (s *snapshot, dupli
 	}
 	slices.SortStableFunc(order, func(a, b *LocalityEndpoints) int { return int(a.Priority) - int(b.Priority) })
 
+	before := priorMembers{c.snapshot.members}
 	s.members = make([]member, 0, size)
 	s.localities = make([]locality, 0, len(order))
 	for _, l := range order {
 		from := len(s.members)
 		for j := range l.Endpoints {
 			e := &l.Endpoints[j]
-			endpoint, fresh := c.endpoint(config, l, e)
+			endpoint, fresh := c.endpoint(config, l, e, &before)
 			if !fresh {
 				duplicates++
 				continue
