@@ -334,3 +334,40 @@ func TestLocalRateLimitConnections(t *testing.T) {
 		}
 	})
 }
+
+// TestRateLimitShortForm says limits in the words of the policy file.
+func TestRateLimitShortForm(t *testing.T) {
+	const hour = "fillInterval: 1h"
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		passed := func(policy string, users ...string) string {
+			back := p.backend(t, "back")
+			m := newMesh(t, strings.ReplaceAll(policy, "BACK", fmt.Sprintf("protocol: %s, endpoints: [%q]", p.name, back.Addr)))
+			c := localCase{calls: users}
+			return fmt.Sprint(c.pass(t, limitedClient(t, p, m, "back"), isOverloaded))
+		}
+		for _, test := range []struct{ policy, want string }{
+			{`services: {back: {BACK, rateLimit: {tokenBucket: {maxTokens: 3, ` + hour + `}}}}`, "map[ann:2 bob:1]"},
+			{`services: {back: {BACK, rateLimit: {descriptors: [{entries: [{header: X-User}], tokenBucket: {maxTokens: 2, ` + hour + `}}]}}}`, "map[ann:2 bob:2]"},
+			{`services: {back: {BACK, rateLimit: {descriptors: [{entries: [{header: x-user, value: bob}], tokenBucket: {maxTokens: 2, ` + hour + `}}]}}}`, "map[ann:10 bob:2]"},
+			{`{services: {back: {BACK, rateLimit: {tokenBucket: {maxTokens: 3, ` + hour + `}}}}, routes: {back: [{to: back, rateLimit: {disabled: true}}]}}`, "map[ann:10 bob:10]"},
+			{`{services: {back: {BACK}}, routes: {back: [{to: back, rateLimit: {descriptors: [{entries: [{header: x-user}], tokenBucket: {maxTokens: 2, ` + hour + `}}]}}]}}`, "map[ann:2 bob:2]"},
+		} {
+			if got := passed(test.policy, slices.Repeat([]string{"ann", "bob"}, 10)...); got != test.want {
+				t.Errorf("%s: %s passed, want %s", test.policy, got, test.want)
+			}
+		}
+		l := newLimiter(admits)
+		service, _ := l.serve(t)
+		if got := passed(`services: {back: {BACK, rateLimit: {service: {target: "`+service.Addr+`", domain: shop, timeout: 60s, failureMode: deny, descriptors: [{entries: [{genericKey: orders}, {header: x-user, key: user}]}]}}}}`, "ann"); got != "map[ann:1]" {
+			t.Errorf("%s passed", got)
+		}
+		if got := strings.Join(l.await(t, 1), " "); got != "shop: generic_key=orders,user=ann" {
+			t.Errorf("the service was asked %q", got)
+		}
+		m := newMesh(t, `routes: {inbound/orders: [{rateLimit: {descriptors: [{entries: [{remoteAddress: true}], tokenBucket: {maxTokens: 4, `+hour+`}}]}}]}`)
+		c := localCase{calls: anns}
+		if got := c.pass(t, plainClient(t, p, server(t, p, m).Addr), isStatus)["ann"]; got != 4 {
+			t.Errorf("a server let %d pass, want 4", got)
+		}
+	})
+}

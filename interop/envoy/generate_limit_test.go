@@ -172,7 +172,7 @@ func (g *generator) limitedRequest() request {
 // serviceLimit makes up a filter that asks a service, less the service.
 func (g *generator) serviceLimit() *ratelimitv3.RateLimit {
 	m := &ratelimitv3.RateLimit{
-		Domain: "d", Stage: pick(g, uint32(0), 0, 1), RequestType: pick(g, "", "both", "internal", "external"),
+		Domain: "d", Stage: pick(g, uint32(0), 0, 1), RequestType: pick(g, "", "", "both", "external", "internal"),
 		Timeout: durationpb.New(long), FailureModeDeny: g.one(2), RateLimitedAsResourceExhausted: g.one(2),
 		EnableXRatelimitHeaders:        ratelimitv3.RateLimit_XRateLimitHeadersRFCVersion(g.IntN(2)),
 		DisableXEnvoyRatelimitedHeader: g.one(3),

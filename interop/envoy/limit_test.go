@@ -164,7 +164,7 @@ func limitAnswer(question string) (*servicev3.RateLimitResponse, error) {
 	}
 	if n/1024%2 == 0 {
 		m.ResponseHeadersToAdd = []*corev3.HeaderValue{{Key: "X-R", Value: "service"}, {Key: "x-r", Value: "again"}}
-		m.RequestHeadersToAdd = []*corev3.HeaderValue{{Key: "x-a", Value: "service"}}
+		m.RequestHeadersToAdd = []*corev3.HeaderValue{{Key: "x-z", Value: "service"}}
 	}
 	if n/2048%2 == 0 {
 		m.RawBody = []byte("raw")
@@ -225,7 +225,7 @@ func TestServiceLimits(t *testing.T) {
 				}
 			}
 			t.Logf("%d requests were asked about, %d refused", asked, refused)
-			if asked < listeners*policies*requests/5 || refused < asked/10 {
+			if asked < policies*requests/4 || refused == 0 {
 				t.Error("too few: the generator is no good")
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
@@ -75,8 +76,8 @@ func (p *pair) apply(t *testing.T, policy *policy) bool {
 	t.Helper()
 	p.applied++
 	marker := fmt.Sprintf("/oracle.Marker/%d", p.applied)
-	policy.mark(marker)
 	policy.filters = p.filters
+	policy.mark(marker)
 	before := p.rejections()
 	p.cp.Apply(policy.yaml(t, p.hosts))
 	rejected := map[string]string{}
@@ -134,6 +135,12 @@ const (
 func (p *policy) mark(marker string) {
 	h := &routev3.VirtualHost{Name: "marker", Domains: []string{markerHost}}
 	p.routes.VirtualHosts = append(p.routes.VirtualHosts, h)
+	h.TypedPerFilterConfig = map[string]*anypb.Any{}
+	for _, f := range p.filters { // which those who wait for a cluster have nothing to do with
+		if disabled, err := anypb.New(&routev3.FilterConfig{Disabled: true}); err == nil {
+			h.TypedPerFilterConfig[f.GetName()] = disabled
+		}
+	}
 	for _, c := range p.clusters {
 		h.Routes = append(h.Routes, &routev3.Route{
 			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: readyPath + c.GetName()}},

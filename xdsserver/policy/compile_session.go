@@ -16,11 +16,11 @@ import (
 // sessionFilter is the name of the filter that sessions compile to.
 const sessionFilter = "envoy.filters.http.stateful_session"
 
-// filters are those of a name: that of its faults, the ones that it lists and, behind
+// filters are those of a name: those of its faults and rate limits, the ones that it lists and, behind
 // them, its sessions'. That is optional, because stock gRPC clients refuse a list with a
 // filter that they do not know.
 func (c *compiler) filters(host string) []*Filter {
-	filters := c.faultFilters(host, c.scope.policy.Filters[host])
+	filters := c.faultFilters(host, c.rateLimitFilters(host, c.scope.policy.Filters[host]))
 	if !c.scope.policy.hasSessions(host) {
 		return filters
 	}
@@ -47,12 +47,13 @@ func (p *Policy) hasSessions(host string) bool {
 // overrides are the route's overrides of filters.
 func (c *compiler) overrides(host string, r *Route) map[string]*anypb.Any {
 	configs := filterOverrides(r.Filters)
-	if r.Session == nil && r.Fault == nil {
+	if r.Session == nil && r.Fault == nil && r.RateLimit == nil {
 		return configs
 	}
 	if configs == nil {
 		configs = make(map[string]*anypb.Any, 1)
 	}
+	c.rateLimitOverrides(host, r.RateLimit, configs)
 	if r.Fault != nil {
 		configs[faultFilter] = pack(c.fault(host, r.Fault))
 	}

@@ -46,6 +46,7 @@ func (v *validator) inboundRoute(p path, name string, r *Route) {
 	}
 	v.filterOverrides(p.field("filters"), name, r.Filters)
 	v.fault(p.field("fault"), name, r.Fault, true)
+	v.rateLimit(p.field("rateLimit"), r.RateLimit, true)
 	for _, one := range []struct {
 		name string
 		is   bool
@@ -55,7 +56,7 @@ func (v *validator) inboundRoute(p path, name string, r *Route) {
 		{"hash", len(r.Hash) > 0}, {"timeout", r.Timeout != nil}, {"maxStreamDuration", r.MaxStreamDuration != nil}, {"idleTimeout", r.IdleTimeout != nil},
 	} {
 		if one.is {
-			v.nameErrorf(p.field(one.name), "%q is for the routes of clients: those of a server have name, match, fault and filters", one.name)
+			v.nameErrorf(p.field(one.name), "%q is for the routes of clients: those of a server have name, match, fault, rateLimit and filters", one.name)
 		}
 	}
 }

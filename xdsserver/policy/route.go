@@ -4,7 +4,7 @@ import "time"
 
 // Route says what becomes of the calls that it matches: exactly one of to, toHeader,
 // redirect and respond is given (envoy.config.route.v3.Route). Those of a server have
-// just name, match, fault and filters.
+// just name, match, fault, rateLimit and filters.
 type Route struct {
 	// Name is for people: logs, metrics and explanations show it. It may be empty.
 	Name string `policy:"name"`
@@ -47,6 +47,10 @@ type Route struct {
 	// Fault has calls fail on purpose, in place of what the name's own service says of
 	// faults.
 	Fault *Fault `policy:"fault"`
+
+	// RateLimit bounds how many calls are made, or served, in place of the buckets that
+	// the name's own service has.
+	RateLimit *RateLimit `policy:"rateLimit"`
 
 	// Filters overrides filters of the name that the route is for, by their names.
 	Filters map[string]*FilterOverride `policy:"filters"`

@@ -52,6 +52,10 @@ type Service struct {
 	// them, unless those have a fault of their own.
 	Fault *Fault `policy:"fault"`
 
+	// RateLimit bounds how many calls are made to the service's own name, wherever its
+	// routes send them, unless those have a limit of their own.
+	RateLimit *RateLimit `policy:"rateLimit"`
+
 	// ConnectTimeout bounds one attempt to connect, TLS included, such as 250ms.
 	// It is greater than zero. Not given means 5s, Envoy's default.
 	ConnectTimeout *time.Duration `policy:"connectTimeout"`

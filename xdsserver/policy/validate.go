@@ -35,6 +35,7 @@ func (v *validator) validate() Errors {
 		v.filters(path("filters").field(host), host, v.policy.Filters[host])
 		v.sessionFilters(path("filters").field(host), host, v.policy.Filters[host])
 		v.faultFilters(path("filters").field(host), host, v.policy.Filters[host])
+		v.rateLimitFilters(path("filters").field(host), host, v.policy.Filters[host])
 	}
 	v.enum("unknownHosts", string(v.policy.UnknownHosts), v.policy.UnknownHosts)
 	v.resources()
@@ -55,6 +56,7 @@ func (v *validator) nils() {
 			continue
 		}
 		service.Fault.nils(p.field("fault"), check)
+		service.RateLimit.nils(p.field("rateLimit"), check)
 		for i, endpoint := range service.Endpoints {
 			check(p.field("endpoints").index(i), endpoint == nil)
 		}
@@ -81,6 +83,7 @@ func (v *validator) nils() {
 				check(p.field("mirror").index(j), m == nil)
 			}
 			route.Fault.nils(p.field("fault"), check)
+			route.RateLimit.nils(p.field("rateLimit"), check)
 			if route.Retry != nil {
 				for name, header := range route.Retry.Headers {
 					check(p.field("retry").field("headers").field(name), header == nil)

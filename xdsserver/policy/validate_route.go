@@ -38,6 +38,7 @@ func (v *validator) route(p path, host string, r *Route) {
 		v.session(p.field("session"), r.Session, true)
 	}
 	v.fault(p.field("fault"), host, r.Fault, true)
+	v.rateLimit(p.field("rateLimit"), r.RateLimit, true)
 	for i, h := range r.Hash {
 		v.hash(p.field("hash").index(i), h)
 	}

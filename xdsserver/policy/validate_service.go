@@ -17,6 +17,7 @@ func (v *validator) service(p path, name string, s *Service) {
 	v.name(p, "service", name)
 	v.enum(p.field("protocol"), string(s.Protocol), s.Protocol)
 	v.fault(p.field("fault"), name, s.Fault, false)
+	v.rateLimit(p.field("rateLimit"), s.RateLimit, false)
 	if s.Failover != nil {
 		v.failover(p, name, s)
 		return
