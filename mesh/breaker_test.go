@@ -271,3 +271,62 @@ func TestWhatBreaks(t *testing.T) {
 		}
 	}
 }
+
+// TestBreakerInteractions has breakers open under retries and hedges, as the table in
+// package resilience says.
+func TestBreakerInteractions(t *testing.T) {
+	const breaker = "}, breaker: {endpoint: {consecutiveFailures: 2, openTime: 1h}"
+	ever := failFirst(1 << 30)
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		t.Run("in-backoff", func(t *testing.T) {
+			b := p.scripted(t, "b", ever)
+			call := p.client(t, p.retrying(t, breaker, "retry: {"+again+"}", b), "orders")
+			if _, err := call(within(t, long), request{}); !errors.Is(err, mesh.ErrOverloaded) {
+				t.Errorf("the third attempt: %v", err)
+			}
+			if n := b.Calls(); n != 2 {
+				t.Errorf("%d attempts, want the two that open the breaker", n)
+			}
+		})
+		t.Run("hedge", func(t *testing.T) {
+			b := p.scripted(t, "b", failFirst(2))
+			m := p.retrying(t, strings.Replace(breaker, "1h", "1s", 1), "retry: {attempts: 2, on: [gateway-error, unavailable]}, hedge: {delay: 1ms}", b)
+			call := p.client(t, m, "orders")
+			for b.Calls() < 2 {
+				_, _ = call(within(t, long), request{})
+			}
+			for deadline := time.Now().Add(long); mesh.Breakers(m, "orders")[b.Addr] != "half-open" && time.Now().Before(deadline); {
+			}
+			b.SetDelay(50 * time.Millisecond) // of the probe, while which there are no hedges
+			for {
+				_, err := call(within(t, long), request{})
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, mesh.ErrOverloaded) { // the news is not with the picker yet
+					t.Fatal(err)
+				}
+			}
+			if n := b.Calls(); n != 3 {
+				t.Errorf("%d calls, want one beside the two that failed", n)
+			}
+		})
+		t.Run("elsewhere", func(t *testing.T) {
+			bad, good := p.scripted(t, "bad", ever), p.scripted(t, "good", failFirst(0))
+			m := p.retrying(t, breaker, "retry: {attempts: 2, on: [gateway-error, unavailable], backOff: {baseInterval: 1ms}}", bad, good)
+			call := p.client(t, m, "orders")
+			for n := 0; bad.Calls() < 2 && n < 1000; n++ {
+				_, _ = call(within(t, long), request{})
+			}
+			before := good.Calls()
+			for range 20 {
+				if _, err := call(within(t, long), request{}); err != nil {
+					t.Error(err)
+				}
+			}
+			if first := good.Calls() - before; bad.Calls() != 2 || first != 20 {
+				t.Errorf("%d calls at the bad one, and %d for 20 at the good one", bad.Calls(), first)
+			}
+		})
+	})
+}

@@ -261,8 +261,12 @@ func TestInteractions(t *testing.T) {
 		"cancel-in-backoff": {policy: perTry(3, 0), cancel: 8 * ms, attempts: []plan{{5 * ms, unavailable}}, want: "1@0 cancel@8"},
 		"cancel-in-pick":    {policy: perTry(3, 0), attempts: []plan{{5 * ms, Result{Kind: Canceled, NotSent: true}}}, want: "1@0 =1@5"},
 
-		"refused":       {policy: perTry(3, 0), attempts: []plan{{0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 =1@0"},
-		"refused-hedge": {policy: hedged(3, delayHedge), attempts: []plan{{100 * ms, ok}, {0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 2@20 =1@100"},
+		"refused":               {policy: perTry(3, 0), attempts: []plan{{0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 =1@0"},
+		"refused-hedge":         {policy: hedged(3, delayHedge), attempts: []plan{{100 * ms, ok}, {0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 2@20 =1@100"},
+		"breaker-only-endpoint": {policy: perTry(3, 0), attempts: []plan{{0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 =1@0"},
+		"breaker-in-backoff":    {policy: perTry(3, 0), attempts: []plan{{5 * ms, unavailable}, {0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 2@15 =2@15"},
+		"breaker-hedge":         {policy: hedged(3, delayHedge), attempts: []plan{{100 * ms, ok}, {0, Result{Kind: Refused, NotSent: true}}}, want: "1@0 2@20 =1@100"},
+		"breaker-probe":         {policy: perTry(3, 0), attempts: []plan{{5 * ms, unavailable}, {5 * ms, ok}}, want: "1@0 2@15 =2@20"},
 		"unreachable": {policy: Policy{Retry: Retry{Retries: 1, On: Conditions{On: OnConnectFailure}, Backoff: Backoff{Base: 10 * ms}}},
 			attempts: []plan{{0, Result{Kind: ConnectFailed, NotSent: true}}, {0, ok}}, want: "1@0 2@10 =2@10"},
 	}

@@ -1,6 +1,7 @@
 // Package resilience is what happens around an attempt, for gRPC and HTTP alike:
-// retries and what bounds them, hedges, deadlines, limits. It knows no protocol and no
-// clock: whoever makes the attempts tells it how each went, and when.
+// retries and what bounds them, hedges, deadlines, limits. It knows no protocol
+// and, but for breakers, no clock: whoever makes the attempts tells it how each went, and
+// when.
 //
 //   - A [Policy] is what a route says: which results are retried ([Conditions]), how
 //     often and after what [Backoff], and when a further attempt is sent though
@@ -9,6 +10,8 @@
 //     what is over Envoy's thresholds. Retries have a [Budget] there; a [Throttle] stops
 //     them where most calls fail.
 //   - A [Bucket] gives tokens at a rate, to calls that are limited to one.
+//   - A [Breaker] stops calls to an endpoint, or a cluster, that mostly fails. It is asked
+//     where an endpoint is picked, by package balancer.
 //   - [Attempts] is the state of one call. Its Next says whether to send an attempt,
 //     to wait, or that the call has its result.
 //
@@ -82,6 +85,18 @@
 //	                          result, never retried (Envoy's overflow; gRFC A32)
 //	  refused-hedge           the same for a hedge while another is in flight: it was not sent,
 //	                          and the other decides
+//	  breaker-only-endpoint   the breaker of the only endpoint is open, or the cluster's: the
+//	                          same as refused, at once. A retry of a breaker's refusal would
+//	                          be refused too, and is not made
+//	  breaker-in-backoff      it opens while a retry is due: that is refused, and the refusal
+//	                          is the result
+//	  breaker-hedge           it opens, and a hedge is due: the same as refused-hedge
+//	  breaker-elsewhere       the breaker of one endpoint is open and another's is not: every
+//	                          attempt goes there, which costs neither a try nor a backoff
+//	                          (balancer; TestBreakerInteractions in mesh)
+//	  breaker-probe           the attempt is the probe, and fails: retried like any other
+//	  breaker-probe-cancelled the probe is cancelled, or loses a race: another call is the
+//	                          probe
 //	  unreachable             no endpoint accepts a connection: retried under connect-failure
 //	                          and what names resets
 //	  tried-all               every endpoint has been tried: previous_hosts gives way
