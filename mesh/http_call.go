@@ -172,12 +172,11 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 			resp.Header.Add("Set-Cookie", cookie)
 		}
 	}
-	_, upgraded := resp.Body.(io.Writer)
-	if upgraded || resp.Body == http.NoBody {
-		// An upgraded connection is the caller's from here on; and its type must show.
-		if upgraded && x.conn.endpoint.Pooled() {
-			x.conn.report(balancer.Idle, nil)
-		}
+	if conn := x.upgraded(resp); conn != nil {
+		resp.Body = conn
+		return resp, nil
+	}
+	if resp.Body == http.NoBody {
 		x.end(balancer.Outcome{Code: resp.StatusCode})
 		return resp, nil
 	}

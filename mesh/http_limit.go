@@ -127,6 +127,9 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// CloseWrite ends what is sent; of an upgraded connection, that may be asked for.
+func (c *countedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
 // ReadFrom lets the connection send a file as it can.
 func (c *countedConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 

@@ -175,7 +175,8 @@ func drain(body io.ReadCloser) {
 // result is what came of an attempt within ctx of a call within parent.
 func (x *exchange) result(parent, ctx context.Context, resp *http.Response, err error) resilience.Result {
 	if err == nil {
-		return resilience.Result{Status: resp.StatusCode, Headers: responseHeaders(resp.Header)}
+		upgraded := resp.StatusCode == http.StatusSwitchingProtocols // the request is over
+		return resilience.Result{Status: resp.StatusCode, Headers: responseHeaders(resp.Header), Partial: upgraded}
 	}
 	switch {
 	case call.TimedOut(ctx) != nil:
