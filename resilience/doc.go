@@ -18,7 +18,8 @@
 // # What happens when
 //
 // The rows are what the parts do to one another; the names are those of the cases in
-// TestInteractions. "Retriable" is a result that the policy names. A row that does not say
+// TestInteractions, here in simulated time and in package mesh through the door, by gRPC,
+// HTTP/1.1 and h2c. "Retriable" is a result that the policy names. A row that does not say
 // otherwise holds for requests of which something may have been sent and for those of
 // which nothing was: what sets them apart is only which conditions name them.
 //
@@ -34,6 +35,11 @@
 //	                          result at once
 //	  per-try-beyond-deadline a per-try timeout that ends after the deadline never ends
 //	                          anything
+//	  upload                  a route's timeout (HTTP), and that of an attempt, count from the
+//	                          end of the request (Envoy). If an attempt ends before that, the
+//	                          timeout counts from there
+//	  idle                    idle_timeout ends the call, and no attempt is sent after it: it is
+//	                          the caller's time, not an attempt's
 //	per-try timeout
 //	  per-try                 an attempt that timed out is cancelled, and is retried under the
 //	                          tokens of resets and deadline-exceeded
@@ -97,8 +103,36 @@
 //	  breaker-probe           the attempt is the probe, and fails: retried like any other
 //	  breaker-probe-cancelled the probe is cancelled, or loses a race: another call is the
 //	                          probe
+//	  moved-past              a connection that cannot be made is no attempt while another
+//	                          endpoint has not been asked: no server saw a request, so that
+//	                          it has no number and no place among the retries, and no policy
+//	                          is needed. Outlier detection and breakers learn of it, once. To
+//	                          Envoy it is an attempt, of connect-failure
+//	  queued                  over max_connections an HTTP/1.1 request waits for a connection
+//	                          in its attempt: per-try and call deadlines hold; over
+//	                          max_pending_requests it is refused
 //	  unreachable             no endpoint accepts a connection: retried under connect-failure
 //	                          and what names resets
 //	  tried-all               every endpoint has been tried: previous_hosts gives way
 //	                          (mesh/internal/call)
+//	  omitted                 so do omit_host_metadata and omit_canary_hosts
+//
+// # What is not done
+//
+//   - num_retries has no cap. That of gRPC, five attempts in all (gRFC A6), is for a service
+//     config that a name server may have written; under xDS a policy that means more is
+//     taken at its word, as by Envoy, and budgets and throttling bound it.
+//   - gRPC streams are tried again and not hedged: what an application gets of a stream
+//     (Context, Trailer, and what sends return) is that of one attempt from the start, and
+//     there is no one of which it could be before one wins.
+//   - A message that was encoded beforehand (grpc.PreparedMsg) commits a stream: it does not
+//     say how large it is, so that what is kept could not be bounded.
+//   - retry_priority (previous_priorities), retry_options_predicates, and
+//     HedgePolicy.initial_requests and additional_request_chance, which Envoy has not
+//     implemented either, are accepted with a warning.
+//   - net/http sends some requests again itself: one that does no harm and whose idle
+//     HTTP/1.1 connection turned out to be dead, once for each such connection; and one whose
+//     HTTP/2 stream was refused, at once and then after 1, 2, 4 ... seconds, up to seven times.
+//     It cannot be told not to. The former adds to policy's attempts; of the latter only the
+//     last comes to policy, so that refused-stream is of little use without a per-try timeout.
 package resilience
