@@ -8,14 +8,16 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 // What changes of policy do to the calls that are made meanwhile: the control plane, in a
 // process of its own, replaces one of 10,000 endpoints a hundred times a second. Slots with
-// changes and without are compared with slots in which another process that has nothing to
-// do with the calls takes as much CPU as the control plane and the changes here did: what
-// that does to the calls, the machine does that has no core to spare.
+// changes and without are compared with slots in which as much CPU is taken for nothing: all
+// of it by another process, which has nothing to do with the calls, or what the control plane
+// took by that and what the changes took by a goroutine here. What that does to calls, the
+// machine does that has no core to spare, and the scheduler; the rest is the changes' own.
 
 // changesPause is from the end of a call to the next, so that calls do not themselves take
 // all CPU.
@@ -28,11 +30,12 @@ const (
 	still mode = iota
 	changes
 	burning
+	spinning
 	modes
 )
 
 func (m mode) String() string {
-	return [...]string{"nothing changes", "100 changes a second", "as much CPU in another process"}[m]
+	return [...]string{"nothing changes", "100 changes a second", "as much CPU in another process", "as much CPU here and there"}[m]
 }
 
 // beside is what was measured in a mode.
@@ -102,8 +105,18 @@ func measureChanges(ctx context.Context, out io.Writer, s *servers, o options, n
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		by := map[mode]*process{changes: changer, burning: burner}[m]
-		return measured[m].slot(call, by, measured[changes].burn(&measured[still]), o.changes)
+		here, there := measured[changes].extra(&measured[still]), measured[changes].perChange()
+		switch b := &measured[m]; m {
+		case changes:
+			return b.slot(call, changer, 0, o.changes)
+		case burning:
+			return b.slot(call, burner, here+there, o.changes)
+		case spinning:
+			defer spin(here)()
+			return b.slot(call, burner, there, o.changes)
+		default:
+			return b.slot(call, nil, 0, o.changes)
+		}
 	}
 	// First, to connect and to know what to burn.
 	for _, m := range []mode{still, still, changes, changes} {
@@ -126,13 +139,13 @@ func measureChanges(ctx context.Context, out io.Writer, s *servers, o options, n
 		b := &measured[m]
 		cpu := "–"
 		if m == changes {
-			cpu = fmt.Sprintf("%.1f / %.1f ms", b.extra(bare).Seconds()*1e3, (b.theirs/time.Duration(b.times)).Seconds()*1e3)
+			cpu = fmt.Sprintf("%.1f / %.1f ms", b.extra(bare).Seconds()*1e3, b.perChange().Seconds()*1e3)
 		}
 		ratio := func(per int) float64 { return float64(b.quantile(per)) / float64(bare.quantile(per)) }
 		fmt.Fprintf(out, "| %s, %s | %.2f | %.2f | %.2f | %s |\n", name, m, ratio(500), ratio(990), ratio(1000), cpu)
 	}
 	return fmt.Sprintf("%s with nothing changing: half of the calls within %d µs, 99 of 100 within %d µs, of %d. The other process took %.1f ms a time.",
-		name, bare.quantile(500).Microseconds(), bare.quantile(990).Microseconds(), len(bare.latencies), measured[changes].burn(bare).Seconds()*1e3), nil
+		name, bare.quantile(500).Microseconds(), bare.quantile(990).Microseconds(), len(bare.latencies), (measured[changes].extra(bare)+measured[changes].perChange()).Seconds()*1e3), nil
 }
 
 // slot calls for d, while by works unless it is nil.
@@ -174,12 +187,35 @@ func (b *beside) extra(still *beside) time.Duration {
 	return max(0, b.cpu-calls) / time.Duration(b.times)
 }
 
-// burn is what a change took of all processes' CPU.
-func (b *beside) burn(still *beside) time.Duration {
+// perChange is what a change took of the control plane's CPU.
+func (b *beside) perChange() time.Duration {
 	if b.times == 0 {
 		return 0
 	}
-	return b.extra(still) + b.theirs/time.Duration(b.times)
+	return b.theirs / time.Duration(b.times)
+}
+
+// spin has a goroutine take d of CPU as often as there are changes, until stop is called.
+func spin(d time.Duration) (stop func()) {
+	ended := make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		tick := time.NewTicker(workInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				for at := time.Now(); time.Since(at) < d; {
+				}
+			case <-ended:
+				return
+			}
+		}
+	})
+	return func() {
+		close(ended)
+		work.Wait()
+	}
 }
 
 // quantile is the latency that so many of a thousand calls did not exceed.
