@@ -107,6 +107,20 @@ func (compositeKind) New(config any, overrides []any) (filter.Filter, error) {
 	return &f, nil
 }
 
+// ofRoute has the filters within be those of the route.
+func (f *composite) ofRoute(r *limitedRoute) filter.Filter {
+	own := &composite{named: make(map[string]filter.Chain, len(f.named))}
+	for name, chain := range f.named {
+		own.named[name] = ofRoute(chain, r)
+	}
+	own.tree = f.tree.mapped(func(a *compositeAction) *compositeAction {
+		action := *a
+		action.chain = ofRoute(a.chain, r)
+		return &action
+	})
+	return own
+}
+
 func (f *composite) Request(ctx context.Context, r *filter.Request) (filter.Follower, error) {
 	action, ok := f.tree.find(&matchRequest{request: requestOf(r), call: r})
 	switch {

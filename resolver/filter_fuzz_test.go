@@ -14,6 +14,20 @@ import (
 )
 
 var filterConfigs = []string{
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit", "statPrefix": "l",
+		"filterEnabled": {"defaultValue": {"numerator": 100}}, "filterEnforced": {"defaultValue": {"numerator": 50}},
+		"tokenBucket": {"maxTokens": 1, "tokensPerFill": 3, "fillInterval": "1s"}, "enableXRatelimitHeaders": "DRAFT_VERSION_03", "enableRetryAfterHeader": true,
+		"requestHeadersToAddWhenNotEnforced": [{"header": {"key": "x", "value": "y"}}], "responseHeadersToAdd": [{"header": {"key": "x", "value": "%REQ(x)%"}}],
+		"descriptors": [{"entries": [{"key": "k"}], "tokenBucket": {"maxTokens": 2, "fillInterval": "1s"}}, {"entries": [{"key": "query_match", "value": "1"}], "tokenBucket": {"maxTokens": 0, "fillInterval": "0.1s"}, "shadowMode": true}],
+		"localRateLimitPerDownstreamConnection": true, "rateLimits": [
+			{"actions": [{"requestHeaders": {"headerName": "x", "descriptorKey": "k", "skipIfAbsent": true}}], "hitsAddend": {"format": "%REQ(x)%"}},
+			{"actions": [{"queryParameterValueMatch": {"descriptorValue": "1", "queryParameters": [{"name": "x"}]}}], "hitsAddend": {"number": 2, "isNegativeHits": true}},
+			{"actions": [{"maskedRemoteAddress": {"v4PrefixMaskLen": 8}}, {"remoteAddressMatch": {"descriptorValue": "a", "addressMatcher": {"ranges": [{"addressPrefix": "::", "prefixLen": 1}], "invertMatch": true}}}]},
+			{"actions": [{"metadata": {"descriptorKey": "k", "source": "ROUTE_ENTRY", "metadataKey": {"key": "a", "path": [{"key": "b"}]}}}, {"headerValueMatch": {"descriptorValue": "1", "expectMatch": false, "headers": [{"name": "x"}]}}]}]}`,
+	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit", "domain": "d", "failureModeDeny": true, "timeout": "0.1s",
+		"rateLimitService": {"grpcService": {"envoyGrpc": {"clusterName": "c"}}}, "rateLimits": [
+			{"actions": [{"genericKey": {"descriptorValue": "a"}}], "limit": {"rateLimit": {"requestsPerUnit": 1, "unit": "DAY"}}},
+			{"actions": [{"sourceCluster": {}}, {"queryParameters": {"queryParameterName": "x", "descriptorKey": "k"}}], "applyOnStreamDone": true}]}`,
 	`{"@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", "mutations": {
 		"requestMutations": [{"remove": "x"}, {"append": {"header": {"key": "x", "value": "%REQ(x)%"}}}, {"removeOnMatch": {"keyMatcher": {"prefix": "x"}}}],
 		"queryParameterMutations": [{"remove": "a"}, {"append": {"record": {"key": "b", "value": "c"}}}],

@@ -80,6 +80,38 @@ func (t *matchTree[T]) find(r *matchRequest) (action T, ok bool) {
 	return t.otherwise.find(r)
 }
 
+// mapped is the tree with other actions.
+func (t *matchTree[T]) mapped(f func(T) T) *matchTree[T] {
+	if t == nil {
+		return nil
+	}
+	own := &matchTree[T]{input: t.input, otherwise: t.otherwise.mapped(f)}
+	for _, field := range t.list {
+		own.list = append(own.list, matchField[T]{field.when, field.then.mapped(f)})
+	}
+	if t.exact != nil {
+		own.exact = make(map[string]*onMatch[T], len(t.exact))
+		for value, then := range t.exact {
+			own.exact[value] = then.mapped(f)
+		}
+	}
+	for _, p := range t.prefixes {
+		own.prefixes = append(own.prefixes, matchPrefix[T]{p.prefix, p.then.mapped(f)})
+	}
+	return own
+}
+
+func (m *onMatch[T]) mapped(f func(T) T) *onMatch[T] {
+	switch {
+	case m == nil:
+		return nil
+	case m.tree != nil:
+		return &onMatch[T]{tree: m.tree.mapped(f)}
+	default:
+		return &onMatch[T]{action: f(m.action)}
+	}
+}
+
 // matchRequest is a request in the forms that inputs and matchers take.
 type matchRequest struct {
 	request Request

@@ -106,7 +106,10 @@ func (k serviceLimitKind) New(config any, overrides []any) (filter.Filter, error
 	if n := len(overrides); n > 0 {
 		f.override = overrides[n-1].(*serviceLimitOverride)
 	}
-	return f, nil
+	if own := f.ofRoute(&limitedRoute{forwards: true}); own != nil {
+		return own, nil
+	}
+	return f, nil // a route may have limits
 }
 
 // serviceLimit is the filter of a route.

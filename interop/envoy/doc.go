@@ -24,7 +24,8 @@
 // weighted clusters, localities and endpoints, of priorities in all states of health, of
 // the clusters of an aggregate while their endpoints fall ill and get well, and of zones,
 // by where callers and endpoints are. Bounded load sends the same requests elsewhere.
-// Copies of mirrored calls are compared as they came. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
+// Copies of mirrored calls are compared as they came. Of rate limits, which requests pass
+// buckets that do not fill, what services are asked and what becomes of their answers. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
 // of its own is left out of the comparison, in normalise_test.go and nowhere else.
 //
 // Of retries, what comes of each attempt is scripted (script_test.go), and played by
@@ -85,6 +86,12 @@
 //     copy for a cluster that a header names is not made unless Weft has that cluster by
 //     cluster_header already: it asks for such clusters when they are named.
 //   - Of a route with cluster_header %UPSTREAM_CLUSTER% is empty.
+//   - Clients' calls come from no address: remote_address, masked_remote_address and
+//     remote_address_match make no descriptor of them. A local limit for each connection is
+//     one for all of a client's calls, and on servers one for each address and
+//     configuration, where Envoy has one for each connection.
+//   - A rate limit service that answers without a code has failed. Headers that frame a
+//     message are not added for it. By envoy_grpc it cannot be asked, and always fails.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 //   - An attempt of gRPC that is lost or takes too long has a status, by which it is
 //     retried: most often UNAVAILABLE and DEADLINE_EXCEEDED (gRFC A44). Envoy goes by the tokens of
