@@ -19,13 +19,13 @@ func furtherTarget(service string, i int) string { return fmt.Sprintf("further-%
 
 // policyText is the policy that all clients go by, those of grpc-go too. Every service
 // has the same three endpoints and is balanced by round robin, as the bare clients
-// are, and has limits, retries and outlier detection that never come to act. What Weft and grpc-go do not both
-// do is not in it. The last route of a table takes
-// the calls; one that another route took would fail.
+// are, and has limits, retries, outlier detection and breakers that never come to act;
+// the breakers are Weft's alone. What else Weft and grpc-go do not both do is not in it.
+// The last route of a table takes the calls; one that another route took would fail.
 func policyText(a addresses) string {
 	var b strings.Builder
 	service := func(name, protocol string, endpoints []string) {
-		fmt.Fprintf(&b, "  %s: {protocol: %s, balance: {policy: round_robin}, limits: {maxRequests: 10000, retryBudget: {}}, outlierDetection: {consecutive5xx: 5}, endpoints: [%q, %q, %q]}\n",
+		fmt.Fprintf(&b, "  %s: {protocol: %s, balance: {policy: round_robin}, limits: {maxRequests: 10000, retryBudget: {}}, outlierDetection: {consecutive5xx: 5}, breaker: {endpoint: {}, cluster: {}}, endpoints: [%q, %q, %q]}\n",
 			name, protocol, endpoints[0], endpoints[1], endpoints[2])
 	}
 	b.WriteString("services:\n")
