@@ -276,3 +276,18 @@ func TestRateLimitServiceGone(t *testing.T) {
 		}
 	})
 }
+
+// TestRateLimitServiceHeaders has a service add headers to requests.
+func TestRateLimitServiceHeaders(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		_, at := newLimiter(func(*servicev3.RateLimitRequest) (*servicev3.RateLimitResponse, error) {
+			return &servicev3.RateLimitResponse{OverallCode: servicev3.RateLimitResponse_OK, RequestHeadersToAdd: []*corev3.HeaderValue{
+				{Key: "x-mark", Value: "one"}, {Key: "x-mark", Value: "two"}, {Key: "content-length", Value: "7"}, {Key: "x mark", Value: "bad"},
+			}}, nil
+		}).serve(t)
+		m := newMesh(t, serving(`filterChains: [`+chain("", []string{httpFilter("l", serviceLimit(at, slowly, `rateLimits: [{actions: [{genericKey: {descriptorValue: a}}]}]`))}, inboundRoutes("", "", ""))+`]`))
+		if got := ask(within(t, long), t, p, server(t, p, m).Addr, "/shop.Orders/Get"); got.Seen != "one,two" || got.Error != "" {
+			t.Errorf("served %+v", got)
+		}
+	})
+}

@@ -371,3 +371,18 @@ func TestRateLimitShortForm(t *testing.T) {
 		}
 	})
 }
+
+// TestRateLimitComposite has limits that a composite filter finds go by the route's
+// descriptors.
+func TestRateLimitComposite(t *testing.T) {
+	limit := localLimit(tokens(100), "descriptors: ["+userBucket("", 2)+"]")
+	composite := withMatcher(byHeader("exactMatchMap", "x-user", `ann: `+action(`ExecuteFilterAction, typedConfig: {name: l, typedConfig: `+limit+`}`)) + `, onNoMatch: ` + skips)
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		back := p.backend(t, "back")
+		m := newMesh(t, filtering(p.service("back", back), []string{httpFilter("c", composite)}, `{name: front, virtualHosts: [{name: all, domains: ["*"], `+byUser+`, routes: [{name: r, match: {prefix: /}, route: {cluster: back}}]}]}`))
+		c := localCase{calls: slices.Repeat([]string{"ann", "bob"}, 5)}
+		if got := fmt.Sprint(c.pass(t, limitedClient(t, p, m, "front"), isOverloaded)); got != "map[ann:2 bob:5]" {
+			t.Errorf("%s passed", got)
+		}
+	})
+}
