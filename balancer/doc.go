@@ -48,6 +48,13 @@
 // sweep. A change makes a snapshot of the same members and new classes, which the views
 // pick by. An endpoint that its source takes away goes at once, whatever its checks say.
 //
+// # Breakers
+//
+// An endpoint, and a cluster, may have a breaker ([resilience.Breaker]), which also learns
+// from [Link.Done]. What a failure is, what an open one does to priorities and panic, and how
+// probes are found, is said where it is kept (breaker.go); [Endpoint.Breaker],
+// [Cluster.Breaker] and [Cluster.Limits] show them.
+//
 // # Load
 //
 // peak_ewma and client_side_weighted_round_robin go by what calls and endpoints tell of

@@ -89,9 +89,6 @@ func (v *View) overridable(s *snapshot, member int) bool {
 			set |= Healths(Degraded)
 		}
 	}
-	if s.classes[member] == classBroken {
-		return false
-	}
 	health := s.members[member].health
 	if health == HealthUnknown || health == Healthy { // what was found out counts
 		switch s.classes[member] {

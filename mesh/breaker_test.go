@@ -330,3 +330,41 @@ func TestBreakerInteractions(t *testing.T) {
 		})
 	})
 }
+
+// TestCallsFromBeforeABreak has a call fail that began before the breaker opened, when it has
+// closed again.
+func TestCallsFromBeforeABreak(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		release := make(chan struct{})
+		b := p.scripted(t, "b", func(n int) act {
+			switch n {
+			case 1:
+				<-release
+				return act{fail: codes.Unavailable}
+			case 2:
+				return act{fail: codes.Unavailable}
+			}
+			return act{}
+		})
+		m := p.retrying(t, "}, breaker: {endpoint: {consecutiveFailures: 1, openTime: 1ms}", "", b)
+		call := p.client(t, m, "orders")
+		old := make(chan error, 1)
+		go func() {
+			_, err := call(within(t, long), request{})
+			old <- err
+		}()
+		if err := b.AwaitCalls(within(t, long), 1); err != nil {
+			t.Fatal(err)
+		}
+		for b.Calls() < 3 || mesh.Breakers(m, "orders")[b.Addr] != "closed" {
+			_, _ = call(within(t, long), request{})
+		}
+		close(release)
+		if err := <-old; err == nil || errors.Is(err, mesh.ErrOverloaded) {
+			t.Errorf("the old call: %v", err)
+		}
+		if got := mesh.Breakers(m, "orders")[b.Addr]; got != "closed" {
+			t.Errorf("the old call made the breaker %s", got)
+		}
+	})
+}
