@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -181,7 +180,7 @@ type localRefusal struct {
 
 func (c *localRefusal) Response(_ context.Context, r *filter.Response) error {
 	c.response.applyResponse(&r.Header, r)
-	if c.retryAfter && c.status == http.StatusTooManyRequests && len(r.Header.Values(retryAfterHeader)) == 0 {
+	if c.retryAfter && c.status == tooManyRequests && len(r.Header.Values(retryAfterHeader)) == 0 {
 		wait := 1.0
 		if c.bucket != nil {
 			wait = max(wait, math.Ceil(c.bucket.Wait(c.now()).Seconds()))

@@ -179,12 +179,15 @@ func (p *path) limitHeaders(field string, list []*corev3.HeaderValueOption, resp
 	return m.inPhases(), nil
 }
 
+// tooManyRequests is the HTTP status of calls over a limit, if policy gives no other.
+const tooManyRequests = 429
+
 // limitedStatus is the status of calls over a limit. One below 400 is 429, as in Envoy.
 func limitedStatus(m *typev3.HttpStatus) int {
 	if code := int(m.GetCode()); code >= 400 && code <= 599 {
 		return code
 	}
-	return 429
+	return tooManyRequests
 }
 
 // limitedCode is the gRPC status of calls over a limit; OK for the one that stands for

@@ -199,7 +199,7 @@ func (f *serviceLimit) ask(ctx context.Context, r *filter.Request, list []limitD
 	case err != nil && (f.refuses() || f.service == nil && r.Server):
 		return nil, &filter.Reply{Status: f.statusOnError, Err: fmt.Errorf("the rate limit service failed: %w", err)}
 	case err != nil:
-		return nil, nil
+		return nil, nil //nolint:nilerr // policy lets calls through that the service fails
 	}
 	if out.GetDynamicMetadata() != nil {
 		f.metadata()

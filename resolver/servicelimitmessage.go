@@ -3,7 +3,6 @@ package resolver
 import (
 	"context"
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -60,7 +59,7 @@ func (c *serviceLimitConfig) answer(asked []limitDescriptor, m *servicev3.RateLi
 		a.add = append(a.add, addedHeader{limitedHeader, "true"})
 	}
 	a.add = append(a.add, c.statusHeaders(asked, m.GetStatuses())...)
-	if over && c.retryAfter && c.status == http.StatusTooManyRequests && !a.has(retryAfterHeader) {
+	if over && c.retryAfter && c.status == tooManyRequests && !a.has(retryAfterHeader) {
 		if seconds, ok := resetOf(m.GetStatuses()); ok {
 			a.add = append(a.add, addedHeader{retryAfterHeader, strconv.FormatInt(seconds, 10)})
 		}
