@@ -36,6 +36,7 @@ func (x *exchange) refused(req *http.Request, err error) (*http.Response, error)
 		resp.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	if !x.responded {
+		changeResponse(x.call.Change(), &x.call.Request, protocolOf(req), resp) // as Envoy's local replies
 		if err := x.filterResponse(req, resp); err != nil {
 			return x.refused(req, err)
 		}

@@ -84,7 +84,7 @@ func envoySide(t *testing.T, p *process) *side {
 		flags := a.Header.Get(flagsHeader)
 		a.Header.Del(flagsHeader)
 		switch flags {
-		case "", "-", "RL", "RLSE": // over a rate limit: an answer of policy
+		case "", "-", "RL", "RLSE", "FI", "DI", "DI,FI": // over a rate limit, or a fault: an answer of policy
 		case "NR":
 			*a = answer{Refused: noRoute}
 		case "UH":
