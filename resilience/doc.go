@@ -9,6 +9,8 @@
 //   - [Limits] count what is in flight to a cluster, for all that use it, and refuse
 //     what is over Envoy's thresholds. Retries have a [Budget] there; a [Throttle] stops
 //     them where most calls fail.
+//   - [Faults] are what goes wrong on purpose, before there is an attempt; a [Pace] is how
+//     fast a response may go.
 //   - A [Bucket] gives tokens at a rate, to calls that are limited to one.
 //   - A [Breaker] stops calls to an endpoint, or a cluster, that mostly fails. It is asked
 //     where an endpoint is picked, by package balancer.

@@ -28,6 +28,10 @@
 // buckets that do not fill, what services are asked and what becomes of their answers. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
 // of its own is left out of the comparison, in normalise_test.go and nowhere else.
 //
+// Faults, of which policy and requests have all calls or none, delay and abort the same ones
+// at all four levels, and shares of them where policy says so; delays, and responses that go
+// slowly, take as long.
+//
 // Of retries, what comes of each attempt is scripted (script_test.go), and played by
 // backends that speak HTTP by hand: answers, statuses of gRPC with and without headers, streams
 // and connections that are lost before and after headers, silence. Compared are how
@@ -92,6 +96,12 @@
 //     configuration, where Envoy has one for each connection.
 //   - A rate limit service that answers without a code has failed. Headers that frame a
 //     message are not added for it. By envoy_grpc it cannot be asked, and always fails.
+//   - A gRPC call that is aborted by HTTP status 431 gets INTERNAL, by gRPC's table of today;
+//     Envoy has UNKNOWN. What is no status of gRPC is UNKNOWN, where Envoy sends the number;
+//     and OK without a message is said to callers that wait for one in other words.
+//   - A response that a fault slows down is read from the backend as slowly. Envoy reads up
+//     to a buffer's length ahead, so that a route's timeout may end there before the
+//     response has gone to the caller.
 //   - A direct response with status 204 has no body. Envoy sends it one.
 //   - An attempt of gRPC that is lost or takes too long has a status, by which it is
 //     retried: most often UNAVAILABLE and DEADLINE_EXCEEDED (gRFC A44). Envoy goes by the tokens of
