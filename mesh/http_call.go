@@ -36,10 +36,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if resp, done, err := x.enter(req); done {
+	out := x.streaming(req)
+	if resp, done, err := x.enter(out.Context(), req); done {
 		return resp, err
 	}
-	resp, err := x.send(t, req)
+	resp, err := x.send(t, out)
 	if filter.ReplyOf(err) != nil {
 		return x.refused(req, err)
 	}

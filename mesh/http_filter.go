@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"context"
 	"io"
 	"net/http"
 
@@ -8,10 +9,22 @@ import (
 	"github.com/weft-mesh/weft/filter"
 )
 
-// enter has the request pass the filters. done is true if one of them, or the route,
+// streaming has the request end when policy says that its stream does, where there are
+// filters, which may take their time. Elsewhere that is seen to when it is sent.
+func (x *exchange) streaming(req *http.Request) *http.Request {
+	d := x.call.StreamDuration()
+	if d <= 0 || !x.call.Filtered() {
+		return req
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), d)
+	x.stopping(cancel)
+	return req.WithContext(ctx)
+}
+
+// enter has the request pass the filters, within ctx. done is true if one of them, or the route,
 // answered it.
-func (x *exchange) enter(req *http.Request) (resp *http.Response, done bool, err error) {
-	if err := x.call.Enter(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req)); err != nil {
+func (x *exchange) enter(ctx context.Context, req *http.Request) (resp *http.Response, done bool, err error) {
+	if err := x.call.Enter(ctx, filter.HTTPHeader(req.Header), protocolOf(req)); err != nil {
 		resp, err = x.refused(req, err)
 		return resp, true, err
 	}

@@ -25,7 +25,9 @@ func (x *exchange) limited(req *http.Request) (*http.Request, *limits) {
 		whole = x.call.StreamDuration()
 	}
 	if whole > 0 {
-		ctx, x.cancel = context.WithTimeout(ctx, whole)
+		within, cancel := context.WithTimeout(ctx, whole)
+		x.stopping(cancel)
+		ctx = within
 	}
 	if late {
 		var b *call.Bound
