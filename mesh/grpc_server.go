@@ -24,7 +24,8 @@ type inboundRPC struct {
 	response *inboundResponse // nil if no filter sees it
 }
 
-// inboundRPCs are spare, of RPCs that passed no filter: nobody else has seen them.
+// inboundRPCs are spare, of RPCs that passed no filter, or only such as left them alone:
+// nobody else has seen them.
 var inboundRPCs = sync.Pool{New: func() any { return new(inboundRPC) }}
 
 const authorityHeader = ":authority"
@@ -151,9 +152,9 @@ func (r *inboundRPC) end(err error) {
 	if errors.Is(err, errHandlerPanicked) || r.ctx.Err() != nil && err != nil {
 		o.Err = err
 	}
-	spare := !r.call.Filtered()
+	in, _ := r.call.Entered()
 	r.call.End(o)
-	if spare {
+	if in == nil {
 		r.free()
 	}
 }

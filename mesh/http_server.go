@@ -22,7 +22,8 @@ type handler struct {
 	next http.Handler
 }
 
-// inboundCalls are spare, of requests that passed no filter: nobody else has seen them.
+// inboundCalls are spare, of requests that passed no filter, or only such as left them
+// alone: nobody else has seen them.
 var inboundCalls = sync.Pool{New: func() any { return new(call.Call) }}
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -32,7 +33,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		writeReply(w, replyTo(err))
 		return
 	}
-	if !c.Filtered() {
+	passed, err := req, error(nil)
+	if c.Filtered() {
+		passed, err = h.admit(c, req)
+	}
+	if in, _ := c.Entered(); in == nil && err == nil {
 		defer func() {
 			c.End(balancer.Outcome{}) // which nobody sees
 			*c = call.Call{}
@@ -44,7 +49,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	out := &inboundWriter{ResponseWriter: w, call: c, server: h.server, req: req}
 	ended := errHandlerPanicked
 	defer func() { c.End(balancer.Outcome{Code: out.status, Err: ended}) }()
-	passed, err := h.admit(c, req)
 	if err != nil {
 		writeReply(out, replyTo(err))
 	} else {
@@ -79,7 +83,15 @@ func inboundRequest(req *http.Request) resolver.Request {
 // admit has the request pass the filters, and returns it as they left it. The error is
 // for the request's sender.
 func (h *handler) admit(c *call.Call, req *http.Request) (*http.Request, error) {
-	if err := c.Admit(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req), req.RemoteAddr); err != nil {
+	panicked := true
+	defer func() {
+		if panicked {
+			c.End(balancer.Outcome{Err: errHandlerPanicked})
+		}
+	}()
+	err := c.Admit(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req), req.RemoteAddr)
+	panicked = false
+	if err != nil {
 		return nil, h.outside(c, err)
 	}
 	in, rewritten := c.Entered()
