@@ -97,7 +97,7 @@ func (c *compiler) listener(host string) *listenerv3.Listener {
 				ConfigSource:    ads(),
 				RouteConfigName: host,
 			}},
-			HttpFilters: httpFilters(c.filters(host)),
+			HttpFilters: httpFilters(c.filters(host), true),
 		})},
 	}
 }

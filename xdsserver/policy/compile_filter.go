@@ -11,13 +11,14 @@ import (
 // routerName is the name of the filter that every list ends with.
 const routerName = "envoy.filters.http.router"
 
-func httpFilters(list []*Filter) []*hcmv3.HttpFilter {
+// httpFilters are the filters of a listener, which is one for clients or a server's.
+func httpFilters(list []*Filter, client bool) []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
 	for _, f := range list {
 		filters = append(filters, &hcmv3.HttpFilter{
 			Name:       f.Name,
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: f.Config},
-			IsOptional: f.Optional,
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: f.typedConfig()},
+			IsOptional: f.Optional || client && f.dispensable(),
 			Disabled:   f.Disabled,
 		})
 	}
@@ -36,7 +37,7 @@ func filterOverrides(overrides map[string]*FilterOverride) map[string]*anypb.Any
 		if o.Disabled {
 			configs[name] = pack(&routev3.FilterConfig{Disabled: true})
 		} else {
-			configs[name] = o.Config
+			configs[name] = o.typedConfig()
 		}
 	}
 	return configs

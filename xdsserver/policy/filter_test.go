@@ -10,7 +10,7 @@ func TestBadFilters(t *testing.T) {
 	const mutation = `"@type": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation`
 	for text, want := range map[string]string{
 		`filters: {b: []}`:                                   `p.yaml:2:11: "b" is neither a service nor has routes`,
-		`filters: {a: [{name: x}]}`:                          `p.yaml:2:15: field "config" is missing`,
+		`filters: {a: [{name: x}]}`:                          `p.yaml:2:15: say one of config, adaptiveConcurrency`,
 		`filters: {a: [{config: {"@type": x/Y}}]}`:           `p.yaml:2:15: field "name" is missing`,
 		`filters: {a: [{name: "", config: {"@type": x/Y}}]}`: `the filter has no name`,
 		`filters: {a: [{name: x, config: {"@type": x/Y}}, {name: x, config: {"@type": x/Y}}]}`:       `p.yaml:2:57: "x" is the name of another filter`,
@@ -31,7 +31,7 @@ func TestBadFilters(t *testing.T) {
 		`filters: {a: [{name: x, config: {"@type": x/Y}}]}
 routes: {a: [{to: a, filters: {y: {disabled: true}}}]}`: `p.yaml:3:32: "y" is not a filter of "a"`,
 		`filters: {a: [{name: x, config: {"@type": x/Y}}]}
-routes: {a: [{to: a, filters: {x: {}}}]}`: `say one of config and disabled`,
+routes: {a: [{to: a, filters: {x: {}}}]}`: `say one of config, share and disabled`,
 		`filters: {a: [{name: x, config: {"@type": x/Y}}]}
 routes: {a: [{to: a, filters: {x: {disabled: true, config: {"@type": x/Y}}}}]}`: `"disabled" cannot stand beside "config"`,
 	} {

@@ -86,7 +86,7 @@ func (c *compiler) inboundListener(name string) *listenerv3.Listener {
 				RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{
 					RouteConfig: &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{vh}},
 				},
-				HttpFilters: httpFilters(c.filters(name)),
+				HttpFilters: httpFilters(c.filters(name), false),
 			})},
 		}}}},
 	}

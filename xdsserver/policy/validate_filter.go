@@ -25,11 +25,12 @@ func (v *validator) filters(p path, host string, list []*Filter) {
 			v.errorf(at.field("name"), "%q is the name of another filter of the list", f.Name)
 		}
 		first[f.Name] = true
-		if f.Config == nil {
-			v.missingf(at, "the filter has no config")
-		} else {
+		var given []string
+		if f.Config != nil {
+			given = append(given, "config")
 			v.filterConfig(at.field("config"), f.Config)
 		}
+		v.exactlyOne(at, append(given, v.shortFilter(at, host, f)...), "config, adaptiveConcurrency, admissionControl and loadShed")
 	}
 }
 
@@ -48,10 +49,14 @@ func (v *validator) filterOverrides(p path, host string, overrides map[string]*F
 			given = append(given, "config")
 			v.filterConfig(at.field("config"), o.Config)
 		}
+		if o.Share != nil {
+			given = append(given, "share")
+			v.shareOverride(at.field("share"), host, name, o.Share)
+		}
 		if o.Disabled {
 			given = append(given, "disabled")
 		}
-		v.exactlyOne(at, given, "config and disabled")
+		v.exactlyOne(at, given, "config, share and disabled")
 	}
 }
 
