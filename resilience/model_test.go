@@ -41,10 +41,10 @@ type event struct {
 
 type eventHeap []event
 
-func (h eventHeap) Len() int           { return len(h) }
-func (h eventHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h eventHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *eventHeap) Push(e any)        { *h = append(*h, e.(event)) }
+func (h *eventHeap) Len() int           { return len(*h) }
+func (h *eventHeap) Less(i, j int) bool { return (*h)[i].at.Before((*h)[j].at) }
+func (h *eventHeap) Swap(i, j int)      { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
+func (h *eventHeap) Push(e any)         { *h = append(*h, e.(event)) }
 func (h *eventHeap) Pop() any {
 	old := *h
 	e := old[len(old)-1]
