@@ -18,7 +18,8 @@ type hashTable struct {
 
 	// Of a ring: the points at which the slots stand, ascending, and the first point
 	// at or after each multiple of 2^shift, where the search begins. Hashes are spread
-	// evenly, so that it ends after a step or two. Nil in a Maglev table.
+	// evenly, so that it ends after a step or two. One more point ends it. Nil in a Maglev
+	// table.
 	points []uint64
 	starts []uint32
 	shift  uint
@@ -37,13 +38,22 @@ func (t *hashTable) place(hash uint64) int {
 		return int(hash % uint64(len(t.slots)))
 	}
 	i := int(t.starts[hash>>t.shift])
-	for i < len(t.points) && t.points[i] < hash {
+	// Two steps without a branch, which would go either way too often to be foretold.
+	i += before(t.points[i], hash)
+	i += before(t.points[i], hash)
+	for t.points[i] < hash {
 		i++
 	}
-	if i == len(t.points) {
+	if i == len(t.slots) {
 		return 0
 	}
 	return i
+}
+
+// before is 1 if a point comes before a hash, else 0.
+func before(point, hash uint64) int {
+	_, borrow := bits.Sub64(point, hash, 0)
+	return int(borrow)
 }
 
 // newRing returns Envoy's ring (envoy.config.cluster.v3.Cluster.RingHashLbConfig;
@@ -79,7 +89,8 @@ func newRing(hosts []hashHost, smallest, largest uint64) *hashTable {
 		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.member, b.member))
 	})
 
-	t := &hashTable{slots: make([]uint32, len(points)), points: make([]uint64, len(points))}
+	t := &hashTable{slots: make([]uint32, len(points)), points: make([]uint64, len(points)+1)}
+	t.points[len(points)] = math.MaxUint64 // ends every search
 	width := bits.Len(uint(len(points) - 1))
 	t.shift = uint(64 - width)
 	t.starts = make([]uint32, 1<<width)
