@@ -14,7 +14,9 @@ var (
 	// ErrUnavailable: no endpoint of the call's cluster accepts a connection; the
 	// error wraps the last connection's. UNAVAILABLE.
 	ErrUnavailable = call.ErrUnavailable
-	// ErrOverloaded: a limit, a breaker or a drop policy refused the call. UNAVAILABLE.
+	// ErrOverloaded: a limit, a breaker, a drop policy, adaptive concurrency or admission
+	// control refused the call, and under gRPC a rate limit, of which an HTTP client gets
+	// the response. UNAVAILABLE, or what the rate limit says.
 	ErrOverloaded = call.ErrOverloaded
 	// ErrClosed: the mesh was closed before the call began. CANCELLED, as of a
 	// closed grpc.ClientConn.

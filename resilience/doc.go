@@ -12,6 +12,9 @@
 //   - [Faults] are what goes wrong on purpose, before there is an attempt; a [Pace] is how
 //     fast a response may go.
 //   - A [Bucket] gives tokens at a rate, to calls that are limited to one.
+//   - A [Gradient] finds by latency how many calls there may be at a time, an [Admission]
+//     keeps back a share of them while most fail, and a [Shed] bounds what a server works
+//     on. They are asked once a call, before there is an attempt.
 //   - A [Breaker] stops calls to an endpoint, or a cluster, that mostly fails. It is asked
 //     where an endpoint is picked, by package balancer.
 //   - [Attempts] is the state of one call. Its Next says whether to send an attempt,
