@@ -150,9 +150,10 @@ func TestConnectFailureMovesOn(t *testing.T) {
 func TestStreamBodyOutlivesDeadBackends(t *testing.T) {
 	backends := []*meshtest.Backend{httpBackend(t, "alive")}
 	for range 7 {
-		dead := httpBackend(t, "dead")
+		backends = append(backends, httpBackend(t, "dead"))
+	}
+	for _, dead := range backends[1:] { // now that none gets the port of another
 		dead.Kill()
-		backends = append(backends, dead)
 	}
 	for range 10 { // each mesh has to find out for itself, beginning anywhere
 		body := &closeCounter{Reader: strings.NewReader("body")}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,12 +117,12 @@ func TestOutlierRules(t *testing.T) {
 	for _, c := range []struct {
 		name, detection string
 		fail            func(*meshtest.Backend)
-		timeout         time.Duration // of each call
+		expires         bool // the deadline of calls that it keeps
 	}{
 		{name: "consecutive 5xx", detection: noRates + `consecutive5xx: 5`, fail: failing},
 		{name: "gateway failure", detection: none + `consecutiveGatewayFailure: 5`, fail: failing},
-		{name: "deadline", detection: none + `consecutiveGatewayFailure: 2`, fail: slow, timeout: 50 * time.Millisecond},
-		{name: "local origin", detection: none + `splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailure: 2`, fail: slow, timeout: 50 * time.Millisecond},
+		{name: "deadline", detection: none + `consecutiveGatewayFailure: 2`, fail: slow, expires: true},
+		{name: "local origin", detection: none + `splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailure: 2`, fail: slow, expires: true},
 		{name: "success rate", detection: `consecutive5xx: 0, successRateMinimumHosts: 3, successRateRequestVolume: 3, successRateStdevFactor: 1000, interval: 100ms`, fail: failing},
 		{name: "failure percentage", detection: none + `failurePercentageThreshold: 60, failurePercentageMinimumHosts: 3, failurePercentageRequestVolume: 3, interval: 100ms`, fail: failing},
 	} {
@@ -133,10 +134,10 @@ func TestOutlierRules(t *testing.T) {
 				}
 				r := newOutlierRig(t, p, 3, common+c.detection)
 				call := r.call
-				if c.timeout > 0 {
+				if c.expires {
 					r.call = func(ctx context.Context, q request) (string, error) {
-						ctx, cancel := context.WithTimeout(ctx, c.timeout)
-						defer cancel()
+						ctx, done := expires(ctx, r.backends[1])
+						defer done()
 						return call(ctx, q)
 					}
 				}
@@ -145,6 +146,46 @@ func TestOutlierRules(t *testing.T) {
 				eventually(t, call, request{}, "a", "c")
 			})
 		})
+	}
+}
+
+// expires returns a context whose deadline passes once the call is at a backend that keeps
+// it. The calls of other backends are not cut short, however slow the machine is.
+func expires(parent context.Context, at *meshtest.Backend) (context.Context, func()) {
+	ctx := &expiring{Context: parent, expired: make(chan struct{})}
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	before := at.Calls()
+	watching.Go(func() {
+		for at.Calls() == before {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+		close(ctx.expired)
+	})
+	return ctx, func() {
+		close(done)
+		watching.Wait()
+	}
+}
+
+// expiring is a context whose deadline passes when it is told.
+type expiring struct {
+	context.Context
+	expired chan struct{}
+}
+
+func (c *expiring) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c *expiring) Done() <-chan struct{}       { return c.expired }
+func (c *expiring) Err() error {
+	select {
+	case <-c.expired:
+		return context.DeadlineExceeded
+	default:
+		return nil
 	}
 }
 
