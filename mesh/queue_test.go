@@ -20,12 +20,19 @@ import (
 func TestConnectionQueue(t *testing.T) {
 	p := protocols[1]
 	var in, most atomic.Int64
+	var once sync.Once
+	two := make(chan struct{}) // closed once there were two at a time
 	b := meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for n := in.Add(1); ; {
+		n := in.Add(1)
+		for {
 			if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
 				break
 			}
 		}
+		if n >= 2 {
+			once.Do(func() { close(two) })
+		}
+		pause(r.Context(), two, long)
 		_ = http.NewResponseController(w).Flush()
 		in.Add(-1)
 		if r.Header.Get("Abort") != "" {
