@@ -106,15 +106,15 @@ func (g *generator) headerMatcher() *routev3.HeaderMatcher {
 	}
 	switch g.IntN(10) {
 	case 0:
-		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_ExactMatch{ExactMatch: g.value()}
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_ExactMatch{ExactMatch: g.value()} //nolint:staticcheck // control planes still send these
 	case 1:
-		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_PrefixMatch{PrefixMatch: v}
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_PrefixMatch{PrefixMatch: v} //nolint:staticcheck // control planes still send these
 	case 2:
-		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_SuffixMatch{SuffixMatch: v}
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_SuffixMatch{SuffixMatch: v} //nolint:staticcheck // control planes still send these
 	case 3:
-		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_ContainsMatch{ContainsMatch: v}
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_ContainsMatch{ContainsMatch: v} //nolint:staticcheck // control planes still send these
 	case 4:
-		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_SafeRegexMatch{SafeRegexMatch: g.valueRegex()}
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_SafeRegexMatch{SafeRegexMatch: g.valueRegex()} //nolint:staticcheck // control planes still send these
 	case 5, 6:
 		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_PresentMatch{PresentMatch: !g.one(3)}
 	case 7:
