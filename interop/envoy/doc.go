@@ -37,7 +37,8 @@
 // and connections that are lost before and after headers, silence. Compared are how
 // many attempts the backends saw, the body and the number that each had, and what the
 // caller got, from which attempt. Under limits, calls come one after another and stay, and
-// what is compared is which of them come through, wait and are refused.
+// what is compared is which of them come through, wait and are refused: of an aggregate, by
+// its own limits of retries and by its clusters' limits of all else.
 //
 // # Where they differ
 //
@@ -114,6 +115,8 @@
 //     that was used before is lost before any answer: no policy sees those attempts.
 //   - Of what a retry budget is a share of, an attempt that failed is one until its retry is
 //     admitted. In Envoy one whose answer is a bare status of gRPC's no longer is.
+//   - The retry budget of an aggregate is a share of the calls to it. Envoy counts these among
+//     the calls of its clusters alone, so that the budget there is its minimum.
 //   - A call moves on to another endpoint when one accepts no connection, whatever its
 //     policy, and that is no attempt. In Envoy it is one, and only connect-failure has it
 //     tried elsewhere.

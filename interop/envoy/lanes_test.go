@@ -35,11 +35,20 @@ type lanes struct {
 	stage  *stage
 	actors [][]*actor              // by lane
 	ruleOf func(lane int) laneRule // of lanes whose rules differ; nil for that they do not
-	calls  atomic.Int64
+	// above returns a cluster that the routes of a lane lead to in place of the lane's own;
+	// nil for none.
+	above func(lane int, c *clusterv3.Cluster) *clusterv3.Cluster
+	calls atomic.Int64
 }
 
 // newLanes has n lanes of some backends each.
 func newLanes(t *testing.T, grpc bool, n, backends int) *lanes {
+	t.Helper()
+	return setup{}.lanes(t, grpc, n, backends)
+}
+
+func (s setup) lanes(t *testing.T, grpc bool, n, backends int) *lanes {
+	t.Helper()
 	l := &lanes{stage: newStage()}
 	var hosts []string
 	for i := range n {
@@ -50,7 +59,7 @@ func newLanes(t *testing.T, grpc bool, n, backends int) *lanes {
 		}
 		l.actors = append(l.actors, list)
 	}
-	l.pair = newPair(t, grpc, hosts...)
+	l.pair = s.pair(t, grpc, hosts...)
 	l.weft.refused = func(a *answer, err error) {
 		if err != nil {
 			a.Refused = weftFinal(err)
@@ -89,6 +98,12 @@ func (l *lanes) applyRules(t *testing.T, http2 bool, rules []laneRule, tune func
 		c := p.cluster(t, name, http2, endpoints...)
 		if tune != nil {
 			tune(i, c, p.endpoints[len(p.endpoints)-1])
+		}
+		if l.above != nil {
+			if all := l.above(i, c); all != nil {
+				p.clusters = append(p.clusters, all)
+				name = all.GetName()
+			}
 		}
 		for n, r := range rules {
 			if l.ruleOf != nil {

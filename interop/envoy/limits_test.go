@@ -32,7 +32,7 @@ var (
 // TestLimits expects Weft to let in what Envoy lets in, and to refuse what it refuses.
 func TestLimits(t *testing.T) {
 	failed := again(1, unavailable, holding)
-	cases := []limitCase{
+	compareLimits(t, nil, []limitCase{
 		{"max_requests", "", `{"thresholds": [{"max_requests": 2}]}`, `{}`, slices.Repeat([]script{{holding}}, 4)},
 		{"max_requests 0", "", `{"thresholds": [{"max_requests": 0}]}`, `{}`, []script{{holding}}},
 		{"max_requests, and retries", "", `{"thresholds": [{"max_requests": 1}]}`, tryAgain, []script{failed, failed, {ok}}},
@@ -60,7 +60,14 @@ func TestLimits(t *testing.T) {
 		{"max_connections 2", "http1", `{"thresholds": [{"max_connections": 2, "max_pending_requests": 1}]}`, `{}`, []script{{holding}, {holding}, {ok}, {ok}}},
 		{"max_connections of the other priority", "http1", `{"thresholds": [{"priority": "HIGH", "max_connections": 1}]}`, `{}`, []script{{holding}, {holding}}},
 		{"overflow is never tried again", "", `{"thresholds": [{"max_requests": 0}]}`, tryAgain, []script{{ok}}},
-	}
+	})
+}
+
+// compareLimits plays cases on both sides, and expects the same. above are the
+// CircuitBreakers of aggregates, by the names of cases: their calls go to an aggregate that
+// the cluster is all of.
+func compareLimits(t *testing.T, above map[string]string, cases []limitCase) {
+	t.Helper()
 	for _, protocol := range []string{"http1", "http2", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
 			var list []limitCase
@@ -76,6 +83,18 @@ func TestLimits(t *testing.T) {
 					t.Fatalf("%s: %v", list[lane].name, err)
 				}
 				return laneRule{action: a}
+			}
+			l.above = func(lane int, c *clusterv3.Cluster) *clusterv3.Cluster {
+				limits := above[list[lane].name]
+				if limits == "" {
+					return nil
+				}
+				all := aggregateOf(t, c)
+				all.CircuitBreakers = new(clusterv3.CircuitBreakers)
+				if err := protojson.Unmarshal([]byte(limits), all.CircuitBreakers); err != nil {
+					t.Fatalf("%s: %v", list[lane].name, err)
+				}
+				return all
 			}
 			l.applyRules(t, protocol != "http1", []laneRule{{}}, func(lane int, c *clusterv3.Cluster, _ *endpointv3.ClusterLoadAssignment) {
 				c.CircuitBreakers = new(clusterv3.CircuitBreakers)
@@ -124,7 +143,7 @@ func (l *lanes) crowdOne(t *testing.T, s *side, lane int, scripts []script) stri
 			end <- fmt.Sprint(got.Final, " ", got.Body, ", ", len(got.Attempts), " attempts ", err)
 		}()
 		// One that is neither held nor over by then waits for a connection.
-		over := time.NewTimer(time.Second / 2)
+		over := time.NewTimer(2 * time.Second)
 		state := make(chan bool, 1)
 		go func() {
 			state <- p.wait(t.Context().Done(), func(list []attempt) bool {
