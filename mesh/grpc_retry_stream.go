@@ -36,6 +36,7 @@ type retriedStream struct {
 	committed bool
 	sent      []any // while not committed
 	closed    bool  // CloseSend was called
+	failure   error // of the call, if no attempt got an answer
 
 	// The end of attempts, of which grpc tells in any goroutine, with mu held or not.
 	ending sync.Mutex
@@ -121,10 +122,12 @@ func (s *retriedStream) again(a *streamAttempt, err error) (*streamAttempt, erro
 		switch {
 		case n == 0:
 			err = a.explain(err)
+			s.failure = err
 			s.commit(a, err)
 			return nil, err
 		case n < 0:
 			err = contextError(s.ctx)
+			s.failure = err
 			s.commit(nil, err)
 			return nil, err
 		}
@@ -239,9 +242,9 @@ func (s *retriedStream) now() (*streamAttempt, bool) {
 	return s.current, s.committed
 }
 
-// failed is called when an attempt failed that was not the last, and returns the error of
+// replace is called when an attempt failed that was not the last, and returns the error of
 // the call; nil if there is another attempt in use.
-func (s *retriedStream) failed(a *streamAttempt, err error) error {
+func (s *retriedStream) replace(a *streamAttempt, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != a {
@@ -314,6 +317,9 @@ func (s *retriedStream) CloseSend() error {
 func (s *retriedStream) RecvMsg(m any) error {
 	for {
 		a, last := s.now()
+		if err := s.failed(); err != nil {
+			return err
+		}
 		err := a.RecvMsg(m)
 		if last {
 			a.bound.Progress()
@@ -325,10 +331,17 @@ func (s *retriedStream) RecvMsg(m any) error {
 			}
 			continue
 		}
-		if err = s.failed(a, err); err != nil {
+		if err = s.replace(a, err); err != nil {
 			return err
 		}
 	}
+}
+
+// failed returns the error of a call that is over without an answer.
+func (s *retriedStream) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
 }
 
 // timeout puts the reason in place of the cancellation of an attempt that was given up.
@@ -339,6 +352,7 @@ func (s *retriedStream) timeout(a *streamAttempt, err error) error {
 	return err
 }
 
+// Header returns nothing for a call that fails, as grpc's does; RecvMsg says why.
 func (s *retriedStream) Header() (metadata.MD, error) {
 	for {
 		a, last := s.now()
@@ -358,8 +372,8 @@ func (s *retriedStream) Header() (metadata.MD, error) {
 			}
 			continue
 		}
-		if err = s.failed(a, err); err != nil {
-			return nil, err
+		if err = s.replace(a, err); err != nil {
+			return nil, nil
 		}
 	}
 }

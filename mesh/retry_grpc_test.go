@@ -158,7 +158,7 @@ func TestStreamRetry(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.header {
-				if md, err := s.Header(); (err != nil) != c.fails || !c.fails && len(md.Get("backend")) != 1 {
+				if md, err := s.Header(); err != nil || (md == nil) != c.fails || !c.fails && len(md.Get("backend")) != 1 {
 					t.Errorf("header %v, %v", md, err)
 				}
 			}
