@@ -54,6 +54,8 @@ type streamAttempt struct {
 	bound  *call.Bound
 	cancel context.CancelFunc
 
+	receiving sync.Mutex // Header receives too, perhaps while the application does
+
 	once sync.Once
 	done chan struct{} // closed when grpc is finished with it
 	err  error         // then
@@ -234,6 +236,13 @@ func (a *streamAttempt) Finished(info gbalancer.DoneInfo) {
 
 // Context is the stream's; both parts of an attempt have one.
 func (a *streamAttempt) Context() context.Context { return a.ClientStream.Context() }
+
+// RecvMsg receives; one does at a time.
+func (a *streamAttempt) RecvMsg(m any) error {
+	a.receiving.Lock()
+	defer a.receiving.Unlock()
+	return a.ClientStream.RecvMsg(m)
+}
 
 // now returns the attempt in use, and whether it is the last.
 func (s *retriedStream) now() (*streamAttempt, bool) {
