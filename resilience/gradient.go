@@ -25,7 +25,8 @@ type GradientConfig struct {
 	MinRTTInterval time.Duration
 	Jitter         float64
 	// RequestCount is how many calls are measured, at least 1, and MinConcurrency how
-	// many may be in flight meanwhile, at least 1. It is where the limit begins, too.
+	// many may be in flight meanwhile, at least 1. It is where the limit begins, too,
+	// unless there is a FixedMinRTT: then it begins at MinLimit, as in Envoy.
 	RequestCount, MinConcurrency uint32
 	// Buffer is the share of the latency without load, 0 to 1, by which calls may be
 	// slower without the limit shrinking.
@@ -89,6 +90,7 @@ func NewGradient(c GradientConfig, now time.Time, random func() float64) *Gradie
 	g := &Gradient{config: c, random: random, minRTT: max(c.FixedMinRTT, leastRTT)}
 	g.limit.Store(c.MinConcurrency)
 	if c.FixedMinRTT > 0 {
+		g.limit.Store(c.MinLimit)
 		g.next(now, now)
 	} else {
 		g.begin(now)

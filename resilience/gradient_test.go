@@ -252,6 +252,17 @@ func TestGradientFixed(t *testing.T) {
 	}
 }
 
+// TestGradientBegins expects a controller that knows minRTT to begin at its least limit, and
+// one that does not at the limit of measurements.
+func TestGradientBegins(t *testing.T) {
+	for fixed, want := range map[time.Duration]uint32{0: 2, time.Second: 5} {
+		c := gradientConfig(func(c *GradientConfig) { c.FixedMinRTT, c.MinConcurrency, c.MinLimit = fixed, 2, 5 })
+		if got := NewGradient(c, time.Now(), rand.Float64).Limit(); got != want {
+			t.Errorf("with a fixed minRTT of %v the limit begins at %d, want %d", fixed, got, want)
+		}
+	}
+}
+
 // TestGradientExact has as many goroutines as there can be go for few places.
 func TestGradientExact(t *testing.T) {
 	const most = 7

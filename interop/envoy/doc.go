@@ -38,7 +38,8 @@
 // many attempts the backends saw, the body and the number that each had, and what the
 // caller got, from which attempt. Under limits, calls come one after another and stay, and
 // what is compared is which of them come through, wait and are refused: of an aggregate, by
-// its own limits of retries and by its clusters' limits of all else.
+// its own limits of retries and by its clusters' limits of all else. So it is under adaptive
+// concurrency; and of calls of which many fail, admission control refuses the same share.
 //
 // # Where they differ
 //
@@ -117,6 +118,8 @@
 //     admitted. In Envoy one whose answer is a bare status of gRPC's no longer is.
 //   - The retry budget of an aggregate is a share of the calls to it. Envoy counts these among
 //     the calls of its clusters alone, so that the budget there is its minimum.
+//   - In a client a call that a filter keeps back fails as one over any other limit does, in
+//     Envoy with an answer.
 //   - A call moves on to another endpoint when one accepts no connection, whatever its
 //     policy, and that is no attempt. In Envoy it is one, and only connect-failure has it
 //     tried elsewhere.

@@ -38,7 +38,9 @@ type lanes struct {
 	// above returns a cluster that the routes of a lane lead to in place of the lane's own;
 	// nil for none.
 	above func(lane int, c *clusterv3.Cluster) *clusterv3.Cluster
-	calls atomic.Int64
+	// keptBack is what Envoy says of calls that a filter keeps back, as Weft says of all limits.
+	keptBack string
+	calls    atomic.Int64
 }
 
 // newLanes has n lanes of some backends each.
@@ -173,6 +175,9 @@ func (l *lanes) exchange(ctx context.Context, s *side, r request) result {
 		if a.Body == envoyTimedOut {
 			a.Refused = finalTimeout
 		}
+		if l.keptBack != "" && a.Body == l.keptBack {
+			a.Refused = finalOverflow
+		}
 	}
 	got := result{Final: cmp.Or(a.Refused, fmt.Sprint(a.Status)), Body: a.Body, Count: a.Header.Get(countHeader)}
 	if a.Refused != "" { // where Weft has no answer to say more in
@@ -205,6 +210,9 @@ func (l *lanes) exchangeGRPC(ctx context.Context, s *side, r request) result {
 	flags := ""
 	if list := append(header.Get(flagsHeader), trailer.Get(flagsHeader)...); len(list) > 0 {
 		flags = list[0]
+	}
+	if l.keptBack != "" && message == l.keptBack {
+		return result{Final: finalOverflow}
 	}
 	if strings.Contains(message, "HTTP status code") {
 		return result{Final: finalReset}

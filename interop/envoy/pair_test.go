@@ -135,12 +135,13 @@ const (
 func (p *policy) mark(marker string) {
 	h := &routev3.VirtualHost{Name: "marker", Domains: []string{markerHost}}
 	p.routes.VirtualHosts = append(p.routes.VirtualHosts, h)
-	h.TypedPerFilterConfig = map[string]*anypb.Any{}
-	for _, f := range p.filters { // which those who wait for a cluster have nothing to do with
+	unfiltered := map[string]*anypb.Any{} // filters have nothing to do with who waits for policy
+	for _, f := range p.filters {
 		if disabled, err := anypb.New(&routev3.FilterConfig{Disabled: true}); err == nil {
-			h.TypedPerFilterConfig[f.GetName()] = disabled
+			unfiltered[f.GetName()] = disabled
 		}
 	}
+	h.TypedPerFilterConfig = unfiltered
 	for _, c := range p.clusters {
 		h.Routes = append(h.Routes, &routev3.Route{
 			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: readyPath + c.GetName()}},
@@ -149,8 +150,9 @@ func (p *policy) mark(marker string) {
 	}
 	for _, h := range p.routes.GetVirtualHosts() {
 		h.Routes = append([]*routev3.Route{{
-			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: marker}},
-			Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 403, Body: inline(marker)}},
+			Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: marker}},
+			Action:               &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 403, Body: inline(marker)}},
+			TypedPerFilterConfig: unfiltered,
 		}}, h.Routes...)
 	}
 }
