@@ -169,3 +169,79 @@ func TestSignals(t *testing.T) {
 		}
 	})
 }
+
+// Weights are calculated as often as policy says, and no more than ten times a second.
+func TestLoadWeightsUpdate(t *testing.T) {
+	for _, c := range []struct{ update, still, then time.Duration }{
+		{10 * time.Second, 9 * time.Second, 11 * time.Second},
+		{time.Millisecond, 90 * time.Millisecond, 200 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, grpcView, &Config{Policy: Policy{Kind: ClientSideWeightedRoundRobin, Load: LoadWeights{Update: c.update}}}, one(addresses("e", 2)...))
+			r.report(Ready, nil, "e0:1", "e1:1")
+			share := func() float64 {
+				synctest.Wait()
+				return float64(r.picks(4000)["e0:1"]) / 4000
+			}
+			r.tell(map[string]float64{"e0:1": 1, "e1:1": 3})
+			if got := share(); math.Abs(got-0.25) > 0.002 {
+				t.Fatalf("at first the share is %v", got)
+			}
+			r.tell(map[string]float64{"e0:1": 3, "e1:1": 1})
+			time.Sleep(c.still)
+			if got := share(); math.Abs(got-0.25) > 0.002 {
+				t.Errorf("every %v: after %v the share is %v already", c.update, c.still, got)
+			}
+			time.Sleep(c.then - c.still)
+			if got := share(); math.Abs(got-0.75) > 0.002 {
+				t.Errorf("every %v: after %v the share is %v", c.update, c.then, got)
+			}
+		})
+	}
+}
+
+// reportingConn notes how often it is to have its endpoint report.
+type reportingConn struct {
+	Conn
+	period *time.Duration
+}
+
+func (c reportingConn) ReportLoad(period time.Duration, _ func(*Load)) bool {
+	*c.period = period
+	return true
+}
+
+type reportingConnector struct {
+	fakeConnector
+	period time.Duration
+}
+
+func (k *reportingConnector) NewConn(e *Endpoint, report func(State, error)) Conn {
+	return reportingConn{k.fakeConnector.NewConn(e, report), &k.period}
+}
+
+// Endpoints are asked to report as often as policy says, and no more once it says so.
+func TestLoadWeightsReportingPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &reportingConnector{}
+		cluster := NewCluster("c", ClusterOptions{Logger: quiet})
+		t.Cleanup(cluster.Close)
+		cluster.Configure(&Config{})
+		cluster.Assign(one(addresses("e", 1)...))
+		cluster.View(k, grpcView)
+		for _, c := range []struct {
+			load LoadWeights
+			want time.Duration
+		}{
+			{LoadWeights{OutOfBand: true, ReportingPeriod: time.Minute}, time.Minute},
+			{LoadWeights{OutOfBand: true}, DefaultReportingPeriod},
+			{LoadWeights{ReportingPeriod: time.Minute}, 0},
+		} {
+			cluster.Configure(&Config{Policy: Policy{Kind: ClientSideWeightedRoundRobin, Load: c.load}})
+			synctest.Wait()
+			if k.period != c.want {
+				t.Errorf("%+v: asked for a report every %v, want %v", c.load, k.period, c.want)
+			}
+		}
+	})
+}

@@ -90,3 +90,29 @@ func TestPeakEWMACost(t *testing.T) {
 		always("40 × 2 and 10 × 9", "e0:1")
 	})
 }
+
+// What policy says of the average holds in place of the defaults.
+func TestPeakEWMATimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := policyRig(t, Policy{Kind: PeakEWMA, EWMA: EWMA{DecayTime: time.Minute, AggregationInterval: 20 * time.Second}}, addresses("e", 1))
+		l := r.view.links[0]
+		average := func() float64 { return l.endpoint.latency.average() }
+		l.Answered(100 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
+		synctest.Wait()
+		folded := average() // begun at once
+		l.Answered(10 * time.Millisecond)
+		time.Sleep(19 * time.Second)
+		synctest.Wait()
+		if average() != folded {
+			t.Errorf("within the interval the average went from %v to %v", folded, average())
+		}
+		time.Sleep(41 * time.Second)
+		synctest.Wait()
+		// The sample has its part at the first of three foldings.
+		part := 10 * (1 - math.Exp(-1./3)) * math.Exp(-2./3)
+		if want := 100/math.E + part; !sameTo(want, average(), 0.02) {
+			t.Errorf("a minute later: %v, want %v", average(), want)
+		}
+	})
+}

@@ -137,3 +137,28 @@ func TestSlowStartEnds(t *testing.T) {
 		}
 	})
 }
+
+// Under client_side_weighted_round_robin over gRPC another connection is another server
+// that starts slowly (gRFC A100); elsewhere the endpoint's own age counts.
+func TestSlowStartByConnection(t *testing.T) {
+	const n = 21_000
+	for _, c := range []struct {
+		kind    PolicyKind
+		options ViewOptions
+		want    float64
+	}{
+		{ClientSideWeightedRoundRobin, grpcView, 1. / 21},
+		{RoundRobin, grpcView, 1. / 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, c.options, &Config{Policy: Policy{Kind: c.kind, SlowStart: SlowStart{Window: time.Minute, MinWeightPercent: 10}}}, one(addresses("e", 3)...))
+			r.report(Ready, nil, "e0:1", "e1:1", "e2:1")
+			time.Sleep(time.Hour)
+			r.report(Idle, nil, "e2:1")
+			r.report(Ready, nil, "e2:1")
+			if got := float64(r.picks(n)["e2:1"]) / n; math.Abs(got-c.want) > 0.002 {
+				t.Errorf("policy %d: the share of a connection that is new is %.4f, want %.4f", c.kind, got, c.want)
+			}
+		})
+	}
+}

@@ -210,19 +210,25 @@ func TestOriginalDstKeepsHost(t *testing.T) {
 resources:
   - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: out, type: ORIGINAL_DST, lbPolicy: CLUSTER_PROVIDED, originalDstLbConfig: {useHttpHeader: true}}
 `)
-	req, err := http.NewRequestWithContext(within(t, long), http.MethodGet, "http://shop.example/x", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Envoy-Original-Dst-Host", other.Addr)
 	client := cp.Mesh().HTTPClient()
 	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if got := resp.Header.Get("Host"); got != "shop.example" || req.URL.Host != "shop.example" {
-		t.Errorf("the backend was asked for %q, the application's URL says %q", got, req.URL.Host)
+	for _, said := range []string{"shop.example", "", "other.example"} { // Request.Host, which need not be set
+		req, err := http.NewRequestWithContext(within(t, long), http.MethodGet, "http://shop.example/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Envoy-Original-Dst-Host", other.Addr)
+		want := "shop.example"
+		if req.Host = said; said != "" {
+			want = said
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if got := resp.Header.Get("Host"); got != want || req.URL.Host != "shop.example" {
+			t.Errorf("Host %q: the backend was asked for %q, the application's URL says %q", said, got, req.URL.Host)
+		}
 	}
 }

@@ -132,6 +132,71 @@ func TestPeakEWMA(t *testing.T) {
 	}
 }
 
+// lateBackend begins its answers at once, or after the delay, and ends them after another.
+func lateBackend(t *testing.T, p protocol, name string, first, rest time.Duration) *meshtest.Backend {
+	if p.name == "http" {
+		return meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			<-time.After(first)
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-time.After(rest)
+			fmt.Fprint(w, name)
+		}))
+	}
+	return meshtest.GRPC(t, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		if err := s.RecvMsg(new(wrapperspb.StringValue)); err != nil {
+			return err
+		}
+		<-time.After(first)
+		err := s.SendMsg(wrapperspb.String(name))
+		<-time.After(rest)
+		return errors.Join(err, s.SendMsg(wrapperspb.String(name)))
+	}))
+}
+
+// lastOfStream calls by streams, and returns what their last message says.
+func lastOfStream(tb testing.TB, m *mesh.Mesh, target string) func(context.Context, request) (string, error) {
+	conn := dial(tb, m, target)
+	return func(ctx context.Context, _ request) (string, error) {
+		s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/shop.Orders/List")
+		if err != nil {
+			return "", err
+		}
+		if err := errors.Join(s.SendMsg(wrapperspb.String("7")), s.CloseSend()); err != nil {
+			return "", err
+		}
+		reply := new(wrapperspb.StringValue)
+		for {
+			if err := s.RecvMsg(reply); errors.Is(err, io.EOF) {
+				return reply.GetValue(), nil
+			} else if err != nil {
+				return "", err
+			}
+		}
+	}
+}
+
+// TestPeakEWMAOfFirstBytes has the time to an answer's first byte count, not to its end:
+// calls go to the backend whose answers begin sooner, though they end later.
+func TestPeakEWMAOfFirstBytes(t *testing.T) {
+	for _, p := range []protocol{protocols[1], {"grpc", grpcBackend, lastOfStream}} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			soon, late := lateBackend(t, p, "soon", 0, 3*delay/2), lateBackend(t, p, "late", delay/2, 0)
+			m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n"+
+				fmt.Sprintf("  orders: {protocol: %s, balance: {policy: peak_ewma}, endpoints: [%s]}\n", p.name, addresses([]*meshtest.Backend{soon, late})))))
+			call := p.client(t, m, "orders")
+			for deadline := time.Now().Add(long); ; {
+				if got := counts(t, call, request{}, 10); got["soon"] >= 8 {
+					break
+				} else if time.Now().After(deadline) {
+					t.Fatalf("calls go to %v", got)
+				}
+			}
+		})
+	}
+}
+
 // reportingBackend reports with each answer, in a way that the test names.
 func reportingBackend(t *testing.T, p protocol, how, name string, queries float64) *meshtest.Backend {
 	report := &orca.Report{CPU: 0.5, QueriesPerSecond: queries}
