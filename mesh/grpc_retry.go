@@ -131,6 +131,12 @@ func (r *rpc) number(ctx context.Context, n int) context.Context {
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
+// notTransparently is for attempts after the first: grpc sends again by itself what no
+// server has looked at, which is for the first attempt of a call only (gRFC A6, transparent
+// retries), and to grpc each attempt is a call. It does not once the request is sent and
+// more than it may keep.
+var notTransparently = grpc.MaxRetryRPCBufferSize(0)
+
 // unaryTries makes the attempts of a unary RPC one after another. It exists once one has
 // failed.
 type unaryTries struct {
@@ -184,6 +190,7 @@ func (r *rpc) retry(in invocation) error {
 	}
 	if r.call.Again(&result, began) {
 		t := r.tries()
+		in.opts = append(in.opts[:len(in.opts):len(in.opts)], notTransparently)
 		t.ctx, t.invocation, t.bound, t.err = ctx, in, bound, err
 		if r.call.Retry(ctx, t, &result) != nil {
 			err = t.err

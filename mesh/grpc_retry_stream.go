@@ -96,6 +96,9 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 		a.finished(err) // if it was not even begun
 		return a, err
 	}
+	if n > 1 {
+		_ = a.Context() // commits it, so that grpc does not send it again by itself; see notTransparently
+	}
 	for _, m := range s.sent {
 		if failed := a.SendMsg(m); failed != nil {
 			break // receiving says why

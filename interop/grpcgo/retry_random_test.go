@@ -1,0 +1,127 @@
+package grpcgo
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+)
+
+// seedVar has a test use the seed of one that failed.
+const seedVar = "WEFT_SEED"
+
+// seed is for what a test makes up.
+func seed(t *testing.T) uint64 {
+	n := rand.Uint64()
+	if s := os.Getenv(seedVar); s != "" {
+		var err error
+		if n, err = strconv.ParseUint(s, 0, 64); err != nil {
+			t.Fatalf("%s: %v", seedVar, err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("once more: %s=%d go test -run '^%s$' ./grpcgo", seedVar, n, t.Name())
+		}
+	})
+	return n
+}
+
+// TestRandomRetries makes up policies, calls and what becomes of their attempts, and expects
+// of Weft as many attempts as of grpc-go, and the same end.
+func TestRandomRetries(t *testing.T) {
+	const policies, calls = 30, 12
+	g := generator{rand.New(rand.NewPCG(seed(t), 0))}
+	var list []retryPolicy
+	for range policies {
+		list = append(list, g.retryPolicy())
+	}
+	p := newRetryPair(t, list...)
+	attempts, ends := map[int]int{}, map[codes.Code]int{}
+	for n := range policies {
+		for range calls {
+			e := g.exchange(list[n])
+			e.Policy = n
+			stock, diff := p.compare(e)
+			if diff != "" {
+				t.Fatalf("%+v by %v (-grpc-go +Weft):\n%s", e, list[n], diff)
+			}
+			attempts[len(stock.Attempts)]++
+			ends[stock.Code]++
+		}
+	}
+	t.Logf("attempts: %v; ends: %v", attempts, ends)
+	if attempts[2] == 0 || attempts[4] == 0 || len(ends) < 5 {
+		t.Error("the generator is no good")
+	}
+}
+
+// retryPolicy has no limit to what is kept between the size of a message and what grpc-go
+// counts for it, five bytes more.
+func (g generator) retryPolicy() retryPolicy {
+	p := retryPolicy{Attempts: 2 + g.IntN(7)}
+	for _, i := range g.Perm(len(a44))[:1+g.IntN(len(a44))] {
+		p.On = append(p.On, a44[i])
+	}
+	if g.IntN(3) == 0 {
+		p.Buffer = 500
+	}
+	return p
+}
+
+// exchange is one whose attempts are mostly retried.
+func (g generator) exchange(p retryPolicy) exchange {
+	e := exchange{Kind: g.oneOf("unary", "server", "client", "bidi"), Steps: "s"}
+	open := 0 // messages that are sent before the client waits
+	switch e.Kind {
+	case "server":
+		e.Steps = g.oneOf("s", "b") + "c" + g.oneOf("", "h", "r", "rr")
+		open = 1
+	case "client", "bidi":
+		for open < g.IntN(5) {
+			e.Steps += g.oneOf("s", "s", "b")
+			open++
+		}
+		open++
+		e.Steps += "c" + g.oneOf("", "h", "hr")
+	}
+	for range 1 + g.IntN(p.Attempts+2) {
+		e.Script = append(e.Script, g.turn(p, e.Kind, open))
+	}
+	return e
+}
+
+func (g generator) turn(p retryPolicy, kind string, sent int) turn {
+	x := turn{After: -1, Messages: 1}
+	if kind == "server" || kind == "bidi" {
+		x.Messages = g.IntN(3)
+	}
+	switch g.IntN(12) {
+	case 0:
+		return x
+	case 1:
+		x.End = end(g.oneOf(string(fails), string(drops)))
+	case 2:
+		x.End, x.Messages = end(g.oneOf(string(refuses), string(goesAway))), 0
+		return x
+	case 3:
+		x.Code = codes.Code(1 + g.IntN(16))
+	default:
+		code := strings.ReplaceAll(strings.ToUpper(p.On[g.IntN(len(p.On))]), "-", "_")
+		_ = x.Code.UnmarshalJSON([]byte(strconv.Quote(code)))
+	}
+	if g.IntN(6) > 0 {
+		x.Messages = 0
+	}
+	x.Headers = g.IntN(12) == 0
+	if g.IntN(5) == 0 {
+		x.Pushback = []string{g.oneOf("0", "1", "2", "3", "-1", "soon")}
+	}
+	if kind == "bidi" && x.Messages == 0 && !x.Headers && g.IntN(4) == 0 {
+		x.After = g.IntN(sent + 1)
+	}
+	return x
+}
