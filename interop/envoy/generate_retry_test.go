@@ -85,7 +85,11 @@ func exactly(value string) *routev3.HeaderMatcher_StringMatch {
 func (g *retryGenerator) retriableHeader() *routev3.HeaderMatcher {
 	switch g.IntN(4) {
 	case 0:
-		return &routev3.HeaderMatcher{Name: ":status", HeaderMatchSpecifier: exactly(pick(g.generator, "200", "404", "500"))}
+		status := pick(g.generator, "200", "404", "500")
+		if g.grpc && status == "200" { // any answer has it, also one whose headers commit the call (gRFC A6)
+			status = "404"
+		}
+		return &routev3.HeaderMatcher{Name: ":status", HeaderMatchSpecifier: exactly(status)}
 	case 1:
 		return &routev3.HeaderMatcher{Name: "x-retry", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
 	default:
