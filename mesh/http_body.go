@@ -44,7 +44,7 @@ func (b *guardedBody) Read(p []byte) (int, error) {
 	if closed {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return b.body.Read(p)
+	return readBody(b.body, p)
 }
 
 func (b *guardedBody) Close() error { return b.update(func() { b.closed = true }) }

@@ -45,8 +45,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return x.refused(req, err)
 	}
 	if err != nil {
-		x.end(call.Unanswered(req.Context(), err))
-		return nil, err
+		x.end(unanswered(req.Context(), err))
+		return nil, forCaller(err)
 	}
 	return x.finish(req, resp)
 }

@@ -79,7 +79,7 @@ func (r *replayReader) Read(p []byte) (int, error) {
 	if n, err := r.readKept(p); n > 0 || err != nil {
 		return n, err // another reader was quicker
 	}
-	n, err := r.source.Read(p)
+	n, err := readBody(r.source, p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.err = err

@@ -151,7 +151,7 @@ func (x *exchange) drop(ctx context.Context, resp *http.Response, err error) {
 	} else if call.TimedOut(ctx) != nil {
 		x.call.Done(balancer.Outcome{Err: context.DeadlineExceeded})
 	} else {
-		x.call.Done(call.Unanswered(ctx, err))
+		x.call.Done(unanswered(ctx, err))
 	}
 	if x.conn != nil {
 		x.conn.released()
@@ -182,6 +182,8 @@ func (x *exchange) result(parent, ctx context.Context, resp *http.Response, err 
 	case call.TimedOut(ctx) != nil:
 		return resilience.Result{Kind: resilience.TimedOut}
 	case parent.Err() != nil || ctx.Err() != nil:
+		return resilience.Result{Kind: resilience.Canceled}
+	case errors.As(err, new(bodyError)):
 		return resilience.Result{Kind: resilience.Canceled}
 	case errors.As(err, new(*call.Error)):
 		return x.call.Unsent(err)
