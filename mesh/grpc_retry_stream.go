@@ -106,7 +106,7 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 	}
 	if s.closed {
 		_ = a.CloseSend()
-		a.bound.Sent()
+		a.sentAll()
 	}
 	return a, nil
 }
@@ -247,6 +247,19 @@ func (a *streamAttempt) RecvMsg(m any) error {
 	return a.ClientStream.RecvMsg(m)
 }
 
+// sentAll says that the attempt's request has ended. An answer that comes in time is not
+// cut off, even though the application has yet to receive it.
+func (a *streamAttempt) sentAll() {
+	a.bound.Sent()
+	if !a.bound.Counts() {
+		return
+	}
+	go func() {
+		_, _ = a.ClientStream.Header()
+		a.bound.Answered()
+	}()
+}
+
 // now returns the attempt in use, and whether it is the last.
 func (s *retriedStream) now() (*streamAttempt, bool) {
 	s.mu.Lock()
@@ -319,10 +332,13 @@ func (s *retriedStream) SendMsg(m any) error {
 
 func (s *retriedStream) CloseSend() error {
 	s.mu.Lock()
+	again := s.closed
 	s.closed = true
 	a := s.current
 	s.mu.Unlock()
-	a.bound.Sent()
+	if !again {
+		a.sentAll()
+	}
 	return a.CloseSend()
 }
 

@@ -194,6 +194,8 @@ func (r *streamRun) do(op streamOp) {
 		}
 	case opRecv:
 		r.recv()
+	case opWait:
+		time.Sleep(2 * m.perTry)
 	}
 }
 

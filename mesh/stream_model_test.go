@@ -16,6 +16,7 @@ const (
 	opCloseSend
 	opHeader
 	opRecv
+	opWait // for longer than an attempt may take
 	streamOps
 )
 

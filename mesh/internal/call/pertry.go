@@ -187,6 +187,9 @@ func (b *Bound) Progress() {
 // Bounds reports whether progress matters.
 func (b *Bound) Bounds() bool { return b != nil && b.progress != nil }
 
+// Counts reports whether there is a time until which an answer has to begin.
+func (b *Bound) Counts() bool { return b != nil && b.limit != nil && b.timer.Load() != stopped }
+
 // WaitsForSent reports whether Sent is still to come.
 func (b *Bound) WaitsForSent() bool { return b != nil && b.limit != nil && b.timer.Load() == nil }
 
