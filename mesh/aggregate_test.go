@@ -135,7 +135,7 @@ func TestAggregateLimits(t *testing.T) {
 			}
 		}
 		cancel()
-		<-ended
+		receive(t, "the end of the call", ended)
 		if _, err := call(within(t, long), request{}); err != nil {
 			t.Errorf("the place is not given back: %v", err)
 		}

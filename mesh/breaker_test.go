@@ -292,21 +292,21 @@ func TestBreakerInteractions(t *testing.T) {
 			b := p.scripted(t, "b", failFirst(2))
 			m := p.retrying(t, strings.Replace(breaker, "1h", "1s", 1), "retry: {attempts: 2, on: [gateway-error, unavailable]}, hedge: {delay: 1ms}", b)
 			call := p.client(t, m, "orders")
-			for b.Calls() < 2 {
-				_, _ = call(within(t, long), request{})
-			}
-			for deadline := time.Now().Add(long); mesh.Breakers(m, "orders")[b.Addr] != "half-open" && time.Now().Before(deadline); {
-			}
-			b.SetDelay(50 * time.Millisecond) // of the probe, while which there are no hedges
-			for {
-				_, err := call(within(t, long), request{})
-				if err == nil {
-					break
+			until(t, "two calls at the backend", func() bool {
+				if b.Calls() < 2 {
+					_, _ = call(within(t, long), request{})
 				}
-				if !errors.Is(err, mesh.ErrOverloaded) { // the news is not with the picker yet
+				return b.Calls() >= 2
+			})
+			until(t, "half-open", func() bool { return mesh.Breakers(m, "orders")[b.Addr] == "half-open" })
+			b.SetDelay(50 * time.Millisecond) // of the probe, while which there are no hedges
+			until(t, "the probe succeeds", func() bool {
+				_, err := call(within(t, long), request{})
+				if err != nil && !errors.Is(err, mesh.ErrOverloaded) { // the news is not with the picker yet
 					t.Fatal(err)
 				}
-			}
+				return err == nil
+			})
 			if n := b.Calls(); n != 3 {
 				t.Errorf("%d calls, want one beside the two that failed", n)
 			}
@@ -335,10 +335,11 @@ func TestBreakerInteractions(t *testing.T) {
 // closed again.
 func TestCallsFromBeforeABreak(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
-		release := make(chan struct{})
+		begun, release := make(chan struct{}), make(chan struct{})
 		b := p.scripted(t, "b", func(n int) act {
 			switch n {
 			case 1:
+				close(begun)
 				<-release
 				return act{fail: codes.Unavailable}
 			case 2:
@@ -353,14 +354,13 @@ func TestCallsFromBeforeABreak(t *testing.T) {
 			_, err := call(within(t, long), request{})
 			old <- err
 		}()
-		if err := b.AwaitCalls(within(t, long), 1); err != nil {
-			t.Fatal(err)
-		}
-		for b.Calls() < 3 || mesh.Breakers(m, "orders")[b.Addr] != "closed" {
+		receive(t, "the old call", begun)
+		until(t, "the breaker has opened and closed", func() bool {
 			_, _ = call(within(t, long), request{})
-		}
+			return b.Calls() >= 3 && mesh.Breakers(m, "orders")[b.Addr] == "closed"
+		})
 		close(release)
-		if err := <-old; err == nil || errors.Is(err, mesh.ErrOverloaded) {
+		if err := receive(t, "the end of the old call", old); err == nil || errors.Is(err, mesh.ErrOverloaded) {
 			t.Errorf("the old call: %v", err)
 		}
 		if got := mesh.Breakers(m, "orders")[b.Addr]; got != "closed" {

@@ -558,10 +558,10 @@ func TestReroutedByWhatWasSent(t *testing.T) {
 		got, err := call(within(t, long), request{header: map[string]string{"x-canary": "1"}})
 		answered <- fmt.Sprint(got, err)
 	}()
-	c := <-met // the call has been routed
+	c := receive(t, "a connection", met) // the call has been routed
 	defer c.Close()
 	cp.Apply(services + route("right"))
-	if got := <-answered; got != "right<nil>" {
+	if got := receive(t, "the call's end", answered); got != "right<nil>" {
 		t.Errorf("the call was answered by %s", got)
 	}
 }

@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -134,7 +135,7 @@ func chaosStream(ctx context.Context, conn *grpc.ClientConn, text string) (strin
 	}
 	for {
 		m := new(wrapperspb.StringValue)
-		if err := s.RecvMsg(m); err == io.EOF {
+		if err := s.RecvMsg(m); errors.Is(err, io.EOF) {
 			return got.String(), nil
 		} else if err != nil {
 			return "", err

@@ -170,7 +170,7 @@ func TestClusterHeaderWaits(t *testing.T) {
 			done <- err
 		}()
 		cp.Start()
-		if err := receive(t, done); err != nil {
+		if err := receive(t, "the call's end", done); err != nil {
 			t.Errorf("with one: %v", err)
 		}
 	})

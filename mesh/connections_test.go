@@ -85,11 +85,12 @@ func (r *rendezvous) letGo() {
 }
 
 // await waits until n handlers run.
-func (r *rendezvous) await(n int) {
+func (r *rendezvous) await(t *testing.T, n int) {
+	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.inside < n {
-		r.entered.Wait()
+	if !reached(&r.entered, long, func() bool { return r.inside >= n }) {
+		t.Fatalf("%d calls are at the backend, %d were awaited", r.inside, n)
 	}
 }
 
@@ -206,7 +207,7 @@ func TestWaitingCallsEnd(t *testing.T) {
 				}
 			})
 		}
-		b.await(2 * streams)
+		b.await(t, 2*streams)
 		late, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		if _, err := call(late, request{}); !isDeadline(err) {
@@ -318,7 +319,10 @@ func TestFurtherConnectionFails(t *testing.T) {
 		m := meshtest.New(t, mesh.WithPolicy(rawCluster(p, connectionOptions(p, 4, streams, "")+"\n"+proxySocket(proxy), lbEndpoint(b.Addr))))
 		call := p.client(t, m, "raw")
 		l := startLoad(t, 3*streams+2, call, request{})
-		for refused.Load() < 3 {
+		for deadline := time.Now().Add(long); refused.Load() < 3; {
+			if time.Now().After(deadline) {
+				t.Fatal("no third connection was asked for")
+			}
 			l.await(1)
 		}
 		l.await(20 * streams)

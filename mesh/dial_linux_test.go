@@ -30,7 +30,7 @@ func TestTCPKeepalive(t *testing.T) {
 		if _, err := invoke(within(t, long), dial(t, m, "raw"), request{}); err != nil {
 			t.Fatal(err)
 		}
-		if got := <-got; got != want {
+		if got := receive(t, "a connection", got); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	})

@@ -73,7 +73,8 @@ func (p *processor) Process(s grpc.BidiStreamingServer[servicev3.ProcessingReque
 }
 
 // wait waits until no stream is under way.
-func (p *processor) wait() {
+func (p *processor) wait(t *testing.T) {
+	t.Helper()
 	p.mu.Lock()
 	ended := make(chan struct{})
 	if p.under == 0 {
@@ -82,7 +83,7 @@ func (p *processor) wait() {
 		p.ended = ended
 	}
 	p.mu.Unlock()
-	<-ended
+	receive(t, "the streams' end", ended)
 }
 
 // kinds are the events that the server got, in order.
@@ -197,7 +198,7 @@ func TestExternalProcessing(t *testing.T) {
 				}
 				observes := test.name == "observability"
 				if !observes {
-					server.wait() // the stream ends with the call
+					server.wait(t) // the stream ends with the call
 				} else { // what was sent may still be on its way
 					for deadline := time.Now().Add(long); len(server.kinds()) < len(test.events) && time.Now().Before(deadline); {
 						<-time.After(time.Millisecond)
@@ -292,7 +293,7 @@ func TestExternalProcessingTrailer(t *testing.T) {
 				if !slices.Equal(mark, test.want) {
 					t.Errorf("%s: x-mark in the trailer is %v, want %v", p.name, mark, test.want)
 				}
-				test.server.wait()
+				test.server.wait(t)
 			}
 		})
 	}
@@ -383,7 +384,7 @@ func TestExternalProcessingEndsCall(t *testing.T) {
 						t.Errorf("http: the header is %v", got.Response)
 					}
 				}
-				test.server.wait()
+				test.server.wait(t)
 			}
 		})
 	}
@@ -402,12 +403,12 @@ func TestExternalProcessingEndsCall(t *testing.T) {
 				_, err := call(ctx, request{})
 				failed <- err
 			}()
-			<-asked
+			receive(t, "the call's question", asked)
 			cancel()
-			if err := <-failed; !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {
+			if err := receive(t, "the call's end", failed); !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {
 				t.Errorf("%s: the call ended with %v", p.name, err)
 			}
-			server.wait()
+			server.wait(t)
 		}
 	})
 }

@@ -214,13 +214,13 @@ func TestFaultsAtATime(t *testing.T) {
 			}()
 		}
 		for range 6 {
-			if err := <-done; err != nil {
+			if err := receive(t, "the end of a call that meets no fault", done); err != nil {
 				t.Errorf("a call that meets no fault: %v", err)
 			}
 		}
 		cancel()
 		for range 2 {
-			if err := <-done; err == nil {
+			if err := receive(t, "the end of a delayed call", done); err == nil {
 				t.Error("a call was not delayed")
 			}
 		}
@@ -258,7 +258,7 @@ func TestFaultEmptyStream(t *testing.T) {
 				t.Errorf("%s: a stream %+v ended with %v, want %v", side, desc, err, want)
 			}
 			if desc.ServerStreams {
-				if err := <-ended; err != nil {
+				if err := receive(t, "OnFinish", ended); err != nil {
 					t.Errorf("%s: a stream %+v ended with %v", side, desc, err)
 				}
 			}

@@ -228,7 +228,7 @@ func newMesh(t *testing.T, policy string, opts ...mesh.Option) *mesh.Mesh {
 	if err != nil {
 		t.Fatalf("%v in policy\n%s", err, policy)
 	}
-	t.Cleanup(func() { _ = m.Close(context.Background()) })
+	t.Cleanup(func() { closing(t, m) })
 	return m
 }
 
@@ -289,7 +289,7 @@ func TestFilterEndsCall(t *testing.T) {
 				failed <- err
 			}()
 			cancel()
-			err := <-failed
+			err := receive(t, "the call's end", failed)
 			if !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {
 				t.Errorf("the call ended with %v", err)
 			}

@@ -184,7 +184,7 @@ func TestWaitForReady(t *testing.T) {
 		done <- conn.Invoke(within(t, long), "/shop.Orders/Get", wrapperspb.String("7"), new(wrapperspb.StringValue), grpc.WaitForReady(true))
 	}()
 	cp.Apply("services:\n" + protocols[0].service("orders", b))
-	if err := <-done; err != nil {
+	if err := receive(t, "the end of the call that waits", done); err != nil {
 		t.Errorf("call that waits for endpoints: %v", err)
 	}
 }

@@ -257,19 +257,58 @@ func (l *load) await(n int) {
 	l.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	late := false
-	defer time.AfterFunc(2*long, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		late = true
-		l.more.Broadcast()
-	}).Stop()
 	before := l.calls
-	for l.calls < before+n {
+	if !reached(&l.more, 2*long, func() bool { return l.calls >= before+n }) {
+		l.t.Fatalf("just %d of %d calls in %v; %d have failed: %v", l.calls-before, n, 2*long, len(l.errs), errors.Join(l.errs[:min(3, len(l.errs))]...))
+	}
+}
+
+// reached waits for a condition that changes are told of by c, whose lock is held. It is
+// false if that takes longer than d.
+func reached(c *sync.Cond, d time.Duration, holds func() bool) bool {
+	late := false
+	defer time.AfterFunc(d, func() {
+		c.L.Lock()
+		defer c.L.Unlock()
+		late = true
+		c.Broadcast()
+	}).Stop()
+	for !holds() {
 		if late {
-			l.t.Fatalf("just %d of %d calls in %v; %d have failed: %v", l.calls-before, n, 2*long, len(l.errs), errors.Join(l.errs[:min(3, len(l.errs))]...))
+			return false
 		}
-		l.more.Wait()
+		c.Wait()
+	}
+	return true
+}
+
+// until waits for a condition, which is asked for again and again.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(long); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so in %v: %s", long, what)
+		}
+	}
+}
+
+// receive returns the next value of c.
+func receive[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(long):
+		t.Fatalf("waited %v for %s", long, what)
+		panic("not reached")
+	}
+}
+
+// closing closes m. The test fails if its calls do not end.
+func closing(tb testing.TB, m *mesh.Mesh) {
+	tb.Helper()
+	if err := m.Close(within(tb, long)); err != nil {
+		tb.Errorf("Close: %v", err)
 	}
 }
 

@@ -126,7 +126,7 @@ func TestPolicyFile(t *testing.T) {
 		write("services:\n" + p.service("orders", b))
 		eventually(t, call, request{}, "b")
 		write("services:\n" + p.service("orders", a) + "  orders: {}\n")
-		if got := <-logged; got != "policy not changed" {
+		if got := receive(t, "the error of the bad edit", logged); got != "policy not changed" {
 			t.Errorf("logged %q", got)
 		}
 		eventually(t, call, request{}, "b")
@@ -251,7 +251,7 @@ func TestCloseWaitsForCalls(t *testing.T) {
 			t.Errorf("call of a closed mesh: %v", err)
 		}
 		cancel()
-		if err := <-called; status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) {
+		if err := receive(t, "the end of the call that was cancelled", called); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) {
 			t.Errorf("call that was cancelled: %v", err)
 		}
 	})
@@ -316,7 +316,7 @@ func TestReady(t *testing.T) {
 	ready := make(chan error, 1)
 	go func() { ready <- m.Ready(within(t, long), "orders") }()
 	cp.Apply("services:\n" + protocols[0].service("orders", b) + protocols[1].service("shop", httpBackend(t, "h")))
-	if err := <-ready; err != nil {
+	if err := receive(t, "Ready", ready); err != nil {
 		t.Error(err)
 	}
 	// What is ready needs no control plane any more, not even for its first calls.

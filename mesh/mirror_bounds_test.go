@@ -32,7 +32,7 @@ func TestMirrorHangs(t *testing.T) {
 				if answer, err := post(t, m, p, "orders", "/shop.Orders/Get", body, streamed); err != nil || !strings.HasPrefix(answer, "main") {
 					t.Errorf("body %q, streamed %v: answered by %q, %v", body, streamed, answer, err)
 				}
-				receive(t, calls)
+				receive(t, "a copy", calls)
 			}
 		}
 	})
@@ -73,7 +73,7 @@ func TestMirrorMemory(t *testing.T) {
 				}
 			}
 			for range bound / len(body) {
-				receive(t, calls)
+				receive(t, "a copy", calls)
 			}
 			if n := other.Calls(); n > int64(bound/len(body)) {
 				t.Errorf("streamed %v: %d copies are held, want %d", streamed, n, bound/len(body))
@@ -116,7 +116,7 @@ func TestMirrorOfAnUnfinishedBody(t *testing.T) {
 	if _, err := post(t, m, p, "orders", "/whole", "abc", true); err != nil {
 		t.Error(err)
 	}
-	if got := receive(t, calls); got.Path != "/whole" {
+	if got := receive(t, "a copy", calls); got.Path != "/whole" {
 		t.Errorf("%s was mirrored", got.Path)
 	}
 }
@@ -144,7 +144,7 @@ func TestMirrorNoUpgrades(t *testing.T) {
 	if _, err := call(within(t, long), request{path: "/plain"}); err != nil {
 		t.Error(err)
 	}
-	if got := receive(t, calls); got.Path != "/plain" {
+	if got := receive(t, "a copy", calls); got.Path != "/plain" {
 		t.Errorf("%s was mirrored", got.Path)
 	}
 }

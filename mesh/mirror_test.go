@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
@@ -129,17 +128,6 @@ func endOf(err error) error {
 	return fmt.Errorf("the stream ended with %w, want io.EOF", err)
 }
 
-func receive[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(long):
-		t.Fatal("nothing came")
-		panic("not reached")
-	}
-}
-
 // TestMirror has calls sent to a second service, too, as policy wants it (row R8).
 func TestMirror(t *testing.T) {
 	for _, c := range []struct {
@@ -169,7 +157,7 @@ func TestMirror(t *testing.T) {
 							t.Errorf("answered by %q, %v", answer, err)
 						}
 						want := got{"/shop.Orders/Get", c.host, body, []string{"ann"}}
-						if diff := cmp.Diff(want, receive(t, calls)); diff != "" {
+						if diff := cmp.Diff(want, receive(t, "a copy", calls)); diff != "" {
 							t.Errorf("streamed %v: mirrored (-want +got):\n%s", streamed, diff)
 						}
 					}
@@ -251,7 +239,7 @@ func TestMirrorHeaders(t *testing.T) {
 		if diff := cmp.Diff([]string{"ann"}, seen.Header["x-user"]); diff != "" {
 			t.Errorf("the call's header (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"last main way other"}, receive(t, calls).User); diff != "" {
+		if diff := cmp.Diff([]string{"last main way other"}, receive(t, "a copy", calls).User); diff != "" {
 			t.Errorf("the copy's header (-want +got):\n%s", diff)
 		}
 	})
@@ -280,7 +268,7 @@ func TestMirrorContentType(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if diff := cmp.Diff([]string{c.want}, receive(t, types)); diff != "" {
+			if diff := cmp.Diff([]string{c.want}, receive(t, "the type of a copy", types)); diff != "" {
 				t.Errorf("content type (-want +got):\n%s", diff)
 			}
 		}
@@ -319,7 +307,7 @@ func TestMirrorCostsNothing(t *testing.T) {
 		if got := counts(t, call, request{}, more); got["main"] != more {
 			t.Errorf("answered by %v", got)
 		}
-		if got := receive(t, logged); got != "mirrored calls were dropped" {
+		if got := receive(t, "the warning", logged); got != "mirrored calls were dropped" {
 			t.Errorf("logged %q", got)
 		}
 		if n := hung.Calls(); n > 256 {
@@ -351,14 +339,14 @@ func TestMirrorOfLargeBodies(t *testing.T) {
 			if _, err := post(t, m, p, "orders", "/large/x", large, streamed); err != nil {
 				t.Error(err)
 			}
-			if got := receive(t, originals); got.Body != large {
+			if got := receive(t, "a call", originals); got.Body != large {
 				t.Errorf("%d bytes came of %d", len(got.Body), len(large))
 			}
 		}
 		if _, err := post(t, m, p, "orders", "/small/x", "abc", false); err != nil {
 			t.Error(err)
 		}
-		if got := receive(t, calls); got.Path != "/small/x" {
+		if got := receive(t, "a copy", calls); got.Path != "/small/x" {
 			t.Errorf("%s was mirrored", got.Path)
 		}
 	})
@@ -390,9 +378,9 @@ func TestMirrorOfAStreamThatIsCutOff(t *testing.T) {
 	if err := s.SendMsg(wrapperspb.String("1")); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, began)
+	receive(t, "the stream", began)
 	cancel()
-	if err := receive(t, ended); err == nil || errors.Is(err, io.EOF) {
+	if err := receive(t, "the end of the stream", ended); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("the copy ended with %v, want that it was cut off", err)
 	}
 }

@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -73,6 +74,23 @@ func (r *outlierRig) callUntil(what string, holds func() bool) {
 	})
 }
 
+// callsMove waits until all calls are answered, by just these backends: those that are
+// ejected get calls until the news is with the picker.
+func (r *outlierRig) callsMove(names ...string) {
+	r.Helper()
+	r.eventually(fmt.Sprintf("calls are answered by %q", names), func() bool {
+		got := map[string]bool{}
+		for range 4 * len(names) {
+			name, err := r.call(within(r.T, long), request{})
+			if err != nil {
+				return false
+			}
+			got[name] = true
+		}
+		return slices.Equal(slices.Sorted(maps.Keys(got)), names)
+	})
+}
+
 // ejected lists backends that are out, by their names.
 func (r *outlierRig) ejected() string {
 	var names []string
@@ -95,7 +113,7 @@ func TestOutlierEjection(t *testing.T) {
 		r := newOutlierRig(t, p, 3, forever+noRates+`consecutive5xx: 3`)
 		r.backends[0].SetFailing(true)
 		r.callUntil("a is ejected", func() bool { return r.ejected() == "a" })
-		eventually(t, r.call, request{}, "b", "c") // once the news is with the picker
+		r.callsMove("b", "c")
 		before := r.backends[0].Calls()
 		if diff := cmp.Diff(map[string]int{"b": 50, "c": 50}, counts(t, r.call, request{}, 100)); diff != "" {
 			t.Errorf("answers (-want +got):\n%s", diff)
@@ -143,7 +161,7 @@ func TestOutlierRules(t *testing.T) {
 				}
 				c.fail(r.backends[1])
 				r.callUntil("b is ejected", func() bool { return r.ejected() == "b" })
-				eventually(t, call, request{}, "a", "c")
+				r.callsMove("a", "c")
 			})
 		})
 	}
@@ -233,7 +251,7 @@ func TestCallerCancels(t *testing.T) {
 				}
 			})
 			cancel()
-			<-done
+			receive(t, "the end of the call", done)
 		}
 		slow.SetDelay(0)
 		if got := r.ejected(); got != "" {

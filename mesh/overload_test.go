@@ -143,7 +143,7 @@ func TestAdaptiveConcurrency(t *testing.T) {
 				t.Errorf("a route that disables the filter: %v", err)
 			}
 			close(b.release)
-			if err := <-held; err != nil {
+			if err := receive(t, "the end of the call that was held up", held); err != nil {
 				t.Error(err)
 			}
 			passes(t, call, request{})
@@ -159,7 +159,7 @@ func TestAdaptiveConcurrency(t *testing.T) {
 				_, err := call(within(t, long), request{})
 				refusedBy(t, p, err, status, code, "reached concurrency limit")
 				close(s.release)
-				if err := <-held; err != nil {
+				if err := receive(t, "the end of the call that was held up", held); err != nil {
 					t.Error(err)
 				}
 				passes(t, call, request{})
@@ -296,7 +296,7 @@ routes:
 		p.retriesLater(t, s.Addr)
 		close(s.release)
 		for _, h := range held {
-			if err := <-h; err != nil {
+			if err := receive(t, "the end of a call that was held up", h); err != nil {
 				t.Error(err)
 			}
 		}
@@ -352,9 +352,9 @@ func TestLoadShedQueue(t *testing.T) {
 				results <- err
 			}()
 		}
-		refusedBy(t, p, <-results, 503, codes.Unavailable, "the server is overloaded")
+		refusedBy(t, p, receive(t, "a call to be refused", results), 503, codes.Unavailable, "the server is overloaded")
 		giveUp()
-		if err := <-results; err == nil {
+		if err := receive(t, "the end of the call that gave up", results); err == nil {
 			t.Error("a call that waits is served")
 		}
 		later := make(chan error, 1)
@@ -368,10 +368,10 @@ func TestLoadShedQueue(t *testing.T) {
 			}
 		}()
 		close(s.release)
-		if err := <-held; err != nil {
+		if err := receive(t, "the end of the call that was held up", held); err != nil {
 			t.Error(err)
 		}
-		if err := <-later; err != nil {
+		if err := receive(t, "the end of the call that waits", later); err != nil {
 			t.Errorf("a call that waited: %v", err)
 		}
 	})

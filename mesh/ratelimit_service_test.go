@@ -49,12 +49,10 @@ func (l *limiter) ShouldRateLimit(_ context.Context, in *servicev3.RateLimitRequ
 // await returns the first n questions.
 func (l *limiter) await(t *testing.T, n int) []string {
 	t.Helper()
-	defer context.AfterFunc(within(t, long), func() { l.more.Broadcast() })()
-	ctx := within(t, long)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.asked) < n && ctx.Err() == nil {
-		l.more.Wait()
+	if !reached(&l.more, long, func() bool { return len(l.asked) >= n }) {
+		t.Fatalf("the service was asked %q, %d times were awaited", l.asked, n)
 	}
 	return slices.Clone(l.asked)
 }

@@ -128,12 +128,12 @@ func userBucket(user string, n int) string {
 
 // localCase is a local limit, and how many of the calls of each user pass it.
 type localCase struct {
-	name          string
-	filters       []string
-	config, host  string // of the route configuration and the virtual host
-	route, action string
-	calls         []string // users, in turn
-	passed        map[string]int
+	name         string
+	filters      []string
+	config, host string // of the route configuration and the virtual host
+	route        string
+	calls        []string // users, in turn
+	passed       map[string]int
 }
 
 var anns = slices.Repeat([]string{"ann"}, 10)

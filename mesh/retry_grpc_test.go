@@ -172,7 +172,7 @@ func TestStreamRetry(t *testing.T) {
 					t.Errorf("after the end: %v", err)
 				}
 			}
-			if got := <-finished; (got != nil) != c.fails {
+			if got := receive(t, "OnFinish", finished); (got != nil) != c.fails {
 				t.Errorf("OnFinish: %v", got)
 			}
 			if got := trailer.Get("end"); len(got) != 1 {
@@ -208,11 +208,11 @@ func TestStreamAbandoned(t *testing.T) {
 			go func() { received <- s.RecvMsg(new(wrapperspb.StringValue)) }()
 		}
 		cancel()
-		if err := <-finished; err == nil {
+		if err := receive(t, "OnFinish", finished); err == nil {
 			t.Error("OnFinish without an error")
 		}
 		if i > 1 {
-			if err := <-received; err == nil || errors.Is(err, io.EOF) {
+			if err := receive(t, "RecvMsg", received); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("received %v", err)
 			}
 		}

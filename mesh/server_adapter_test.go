@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -80,7 +81,7 @@ func TestServerWaits(t *testing.T) {
 	waiting := make(chan came)
 	go func() { waiting <- ask(within(t, long), t, p, s.Addr, "/shop.Orders/Get") }()
 	cp.Apply("filters: {inbound/orders: []}")
-	if got := <-waiting; got.Body != "/shop.Orders/Get" {
+	if got := receive(t, "the call's end", waiting); got.Body != "/shop.Orders/Get" {
 		t.Errorf("the call ended with %+v", got)
 	}
 }
@@ -238,6 +239,7 @@ func TestServerResponseWriter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = conn.SetDeadline(time.Now().Add(long))
 		fmt.Fprintf(conn, "GET /shop.Orders/Get HTTP/1.1\r\nHost: orders\r\n\r\n")
 		in := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(in, nil)
@@ -252,7 +254,7 @@ func TestServerResponseWriter(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, got, err, test.want)
 		}
 		_ = conn.Close()
-		<-handled
+		receive(t, "the handler's end", handled)
 		s.Stop()
 		if got := e.take(); len(got) != 1 {
 			t.Errorf("%s: ends %q", name, got)

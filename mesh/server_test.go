@@ -293,7 +293,7 @@ func TestServerRequest(t *testing.T) {
 		if got := ask(within(t, long), t, p, s.Addr, "/shop.Orders/Get"); got.Error != "" {
 			t.Fatal(got.Error)
 		}
-		r := <-seen
+		r := receive(t, "what the filter saw", seen)
 		if !r.Server || !strings.HasPrefix(r.Peer, "127.0.0.1:") || r.Target != "orders" || r.Authority != s.Addr || r.Route != "r" || r.Scheme != "http" || r.GRPC != (p.name == "grpc") {
 			t.Errorf("the filter saw %+v", r)
 		}
@@ -316,7 +316,7 @@ func TestServerPolicyChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = m.Close(context.Background()) })
+		t.Cleanup(func() { closing(t, m) })
 		s := server(t, p, m)
 		marks := make(chan string, 1)
 		call := func(ctx context.Context, _ request) (string, error) {
@@ -350,7 +350,7 @@ func TestServerPolicyChanges(t *testing.T) {
 			}
 		}
 		l.end(t)
-		if err := m.Close(context.Background()); err != nil {
+		if err := m.Close(within(t, long)); err != nil {
 			t.Fatal(err)
 		}
 		if got := ask(within(t, long), t, p, s.Addr, "/shop.Orders/Get"); !strings.Contains(got.Error, "refused by policy") {

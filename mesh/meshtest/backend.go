@@ -102,8 +102,25 @@ func (b *Backend) Start() {
 }
 
 // Stop ends the backend as a good deployment does: it accepts nothing new and
-// finishes the calls it has.
-func (b *Backend) Stop() { b.end(func(s server) { s.drain() }) }
+// finishes the calls it has. If these take longer than a minute the test has failed, and
+// they are cut off.
+func (b *Backend) Stop() {
+	b.tb.Helper()
+	b.end(func(s server) {
+		drained := make(chan struct{})
+		go func() {
+			defer close(drained)
+			s.drain()
+		}()
+		select {
+		case <-drained:
+		case <-time.After(time.Minute):
+			b.tb.Errorf("meshtest: backend %s has calls, or connections in use, a minute after Stop", b.Addr)
+			s.kill()
+			<-drained
+		}
+	})
+}
 
 // Kill ends the backend at once, with whatever calls it has.
 func (b *Backend) Kill() { b.end(func(s server) { s.kill() }) }
