@@ -59,7 +59,7 @@ func (g *generator) rewrites(a *routev3.RouteAction, m *routev3.RouteMatch) {
 	case 2:
 		a.RegexRewrite = g.regexRewrite()
 	case 3:
-		a.PathRewrite = pick(g, "/fixed", "/%REQ(x-word)%", "%REQ(:path)%/more", "/to?%REQ(x-word)%")
+		a.PathRewrite = pick(g, "/fixed", "/%REQ(x-word)%", "%REQ(:path)%/more", "/to?q%REQ(x-word)%") // never an empty query
 	}
 	hosts := 10
 	if g.grpc {
