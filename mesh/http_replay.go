@@ -84,7 +84,7 @@ func (r *replayReader) Read(p []byte) (int, error) {
 	defer r.mu.Unlock()
 	r.err = err
 	switch {
-	case n == 0 || r.lost != nil:
+	case n == 0 || r.lost != nil || r.replay.closed: // nothing is kept once all is over
 	case r.done && r.open == 1, !r.call.Keep(n):
 		r.lost = r
 	default:
