@@ -195,6 +195,9 @@ func (s *retriedStream) end(err error) {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
+	if err == nil {
+		s.rpc.call.Succeeded() // not before its status is known (gRFC A6)
+	}
 	for _, f := range s.finish {
 		f(err)
 	}
@@ -294,9 +297,6 @@ func (s *retriedStream) answered(a *streamAttempt) bool {
 	defer s.mu.Unlock()
 	if s.current != a {
 		return false
-	}
-	if !s.committed {
-		s.rpc.call.Succeeded()
 	}
 	s.commit(a, nil)
 	return true

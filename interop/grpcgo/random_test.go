@@ -16,9 +16,7 @@ import (
 // where grpc-go sends it.
 func TestRandomPolicies(t *testing.T) {
 	const policies, calls = 40, 60
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	g := generator{rand.New(rand.NewPCG(seed, 0))}
+	g := newGenerator(t)
 
 	cp := meshtest.NewControlPlane(t)
 	services := "services:\n" + service("marker", newBackend(t, "marker"))

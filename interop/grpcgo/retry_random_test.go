@@ -24,17 +24,19 @@ func seed(t *testing.T) uint64 {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("once more: %s=%d go test -run '^%s$' ./grpcgo", seedVar, n, t.Name())
+			t.Logf("once more: %s=%d go test -run '^%s$' ./grpcgo", seedVar, n, strings.ReplaceAll(t.Name(), "/", "$/^"))
 		}
 	})
 	return n
 }
 
+func newGenerator(t *testing.T) generator { return generator{rand.New(rand.NewPCG(seed(t), 0))} }
+
 // TestRandomRetries makes up policies, calls and what becomes of their attempts, and expects
 // of Weft as many attempts as of grpc-go, and the same end.
 func TestRandomRetries(t *testing.T) {
 	const policies, calls = 30, 12
-	g := generator{rand.New(rand.NewPCG(seed(t), 0))}
+	g := newGenerator(t)
 	var list []retryPolicy
 	for range policies {
 		list = append(list, g.retryPolicy())
@@ -110,8 +112,7 @@ func (g generator) turn(p retryPolicy, kind string, sent int) turn {
 	case 3:
 		x.Code = codes.Code(1 + g.IntN(16))
 	default:
-		code := strings.ReplaceAll(strings.ToUpper(p.On[g.IntN(len(p.On))]), "-", "_")
-		_ = x.Code.UnmarshalJSON([]byte(strconv.Quote(code)))
+		_ = x.Code.UnmarshalJSON([]byte(strconv.Quote(statusName(p.On[g.IntN(len(p.On))]))))
 	}
 	if g.IntN(6) > 0 {
 		x.Messages = 0

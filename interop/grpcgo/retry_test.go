@@ -86,8 +86,13 @@ func (p *retryPair) policy(limits string) string {
 // compare makes the call by both clients, and returns what is of grpc-go and a difference
 // in what is of Weft.
 func (p *retryPair) compare(e exchange) (stock outcome, diff string) {
+	outcomes := p.outcomes(e)
+	return outcomes[0], cmp.Diff(outcomes[0], outcomes[1])
+}
+
+// outcomes are those of the call by each client.
+func (p *retryPair) outcomes(e exchange) (outcomes [2]outcome) {
 	p.calls++
-	var outcomes [2]outcome
 	var wg sync.WaitGroup
 	for i, c := range p.clients {
 		id := fmt.Sprintf("%d-%d", p.calls, i)
@@ -98,7 +103,7 @@ func (p *retryPair) compare(e exchange) (stock outcome, diff string) {
 		})
 	}
 	wg.Wait()
-	return outcomes[0], cmp.Diff(outcomes[0], outcomes[1])
+	return outcomes
 }
 
 // make makes the call.
