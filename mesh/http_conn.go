@@ -62,11 +62,17 @@ type pool struct {
 	dial    balancer.DialFunc
 	alpn    []string
 	settles bool          // TLS says what is spoken
+	settled atomic.Bool   // and last said HTTP/2
 	vacant  chan struct{} // of one: told when the last connection was closed
 }
 
 // RoundTrip sends a request over a connection to the endpoint.
 func (c *endpointConn) RoundTrip(req *http.Request) (*http.Response, error) {
+	p := c.loaded()
+	return p.RoundTrip(p.aim(c.endpoint, req))
+}
+
+func (c *endpointConn) loaded() *pool {
 	p := c.pool.Load()
 	if p == nil {
 		p = c.newPool()
@@ -74,7 +80,7 @@ func (c *endpointConn) RoundTrip(req *http.Request) (*http.Response, error) {
 			p = c.pool.Load()
 		}
 	}
-	return p.RoundTrip(p.aim(c.endpoint, req))
+	return p
 }
 
 func (c *endpointConn) newPool() *pool {
@@ -168,6 +174,7 @@ func (c *endpointConn) dial(ctx context.Context, p *pool, address string, count 
 			secured.Close()
 			return nil, err
 		}
+		p.settled.Store(s.ConnectionState().NegotiatedProtocol == "h2")
 		return secured, nil
 	}
 	if s, ok := secured.(*tls.Conn); ok && p.alpn[0] == "h2" && s.ConnectionState().NegotiatedProtocol != "h2" {

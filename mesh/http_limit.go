@@ -93,7 +93,11 @@ func (w *connWait) over() bool {
 // a connection comes to wait, so that others need not be followed. It returns the request
 // that was sent last.
 func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, error) {
-	resp, err := x.conn.RoundTrip(x.watched(req))
+	send := (*endpointConn).RoundTrip
+	if x.call.Policy() != nil {
+		send = (*endpointConn).once
+	}
+	resp, err := send(x.conn, x.watched(req))
 	if err == nil || !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
 		return req, resp, err
 	}

@@ -192,6 +192,9 @@ func (x *exchange) result(parent, ctx context.Context, resp *http.Response, err 
 	case errors.As(err, new(*connectError)):
 		return resilience.Result{Kind: resilience.ConnectFailed, NotSent: true}
 	}
+	if errors.As(err, new(*refusedStreamError)) {
+		return resilience.Result{Kind: resilience.RefusedStream}
+	}
 	var stream http2StreamError
 	if errors.As(err, &stream) && stream.Code == http2RefusedStream {
 		return resilience.Result{Kind: resilience.RefusedStream}

@@ -135,9 +135,14 @@
 //   - retry_priority (previous_priorities), retry_options_predicates, and
 //     HedgePolicy.initial_requests and additional_request_chance, which Envoy has not
 //     implemented either, are accepted with a warning.
-//   - net/http sends some requests again itself: one that does no harm and whose idle
-//     HTTP/1.1 connection turned out to be dead, once for each such connection; and one whose
-//     HTTP/2 stream was refused, at once and then after 1, 2, 4 ... seconds, up to seven times.
-//     It cannot be told not to. The former adds to policy's attempts; of the latter only the
-//     last comes to policy, so that refused-stream is of little use without a per-try timeout.
+//   - net/http sends a request again itself that does no harm and whose idle HTTP/1.1
+//     connection turned out to be dead, once for each such connection, which adds to policy's
+//     attempts. One whose HTTP/2 stream was refused it sends again only where there is no
+//     policy; under one that is a refused-stream, whether the server said so by
+//     REFUSED_STREAM or by a GOAWAY that does not cover the stream. Of a request without
+//     a body net/http does not say whether the stream was refused or reset with
+//     PROTOCOL_ERROR, which is then taken for the same. A TLS connection of which ALPN
+//     has yet to say that it is of HTTP/2, the first of its endpoint, is left to net/http.
+//   - http.Request.Cancel, which is deprecated, ends an attempt, not a backoff: the next
+//     attempt ends at once. A request's context ends both.
 package resilience

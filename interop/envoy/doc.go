@@ -111,9 +111,13 @@
 //     not tried again whatever the headers say (gRFC A6); Envoy goes by them. Nor does Weft
 //     see an HTTP status in the place of an answer, but what grpc-go makes of it.
 //   - A gRPC call is not bounded by a route's timeout (gRFC A31).
-//   - net/http and grpc-go themselves send again what a server says it did not look at
-//     (REFUSED_STREAM, GOAWAY), and net/http idempotent requests for which a connection
-//     that was used before is lost before any answer: no policy sees those attempts.
+//   - grpc-go itself sends again what a server says it did not look at (REFUSED_STREAM,
+//     GOAWAY), as net/http does where there is no retry policy, and net/http idempotent
+//     requests for which an HTTP/1.1 connection that was used before is lost before any
+//     answer: no policy sees those attempts.
+//   - A stream that a GOAWAY does not cover was refused (RFC 9113, section 6.8), and is
+//     retried under refused-stream. Envoy lets it go on until its connection ends, which
+//     is a reset.
 //   - Of what a retry budget is a share of, an attempt that failed is one until its retry is
 //     admitted. In Envoy one whose answer is a bare status of gRPC's no longer is.
 //   - The retry budget of an aggregate is a share of the calls to it. Envoy counts these among

@@ -128,7 +128,11 @@ func (g *retryGenerator) act(m *routev3.RetryPolicy) (a act) {
 		a.Status = pick(g.generator, 404, 418)
 	case "retriable-headers":
 		a.Status, a.Code, a.Header = 200, codes.NotFound, []string{"x-retry", pick(g.generator, "yes", "no")}
-	case "reset-before-request", "connect-failure", "refused-stream":
+	case "refused-stream":
+		if g.http2 && !g.grpc {
+			return act{Kind: refuses}
+		}
+	case "reset-before-request", "connect-failure":
 	default:
 		code := map[string]codes.Code{"cancelled": codes.Canceled, "deadline-exceeded": codes.DeadlineExceeded, "internal": codes.Internal,
 			"resource-exhausted": codes.ResourceExhausted, "unavailable": codes.Unavailable}[token]
@@ -144,8 +148,11 @@ func (g *retryGenerator) act(m *routev3.RetryPolicy) (a act) {
 
 // lostAct is an attempt without an answer.
 func (g *retryGenerator) lostAct() act {
-	if g.http2 {
+	if g.grpc { // grpc-go sends again what was refused
 		return act{Kind: pick(g.generator, drops, closes, fails)}
+	}
+	if g.http2 {
+		return act{Kind: pick(g.generator, drops, closes, fails, refuses)}
 	}
 	return act{Kind: pick(g.generator, drops, closes)}
 }

@@ -40,6 +40,14 @@ func again(n int, a act, then ...act) (s script) { return append(slices.Repeat(s
 func TestRetryCases(t *testing.T) {
 	cases := []retryCase{
 		{"lost before the answer", "", `{"retry_policy": {"retry_on": "reset", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: drops}, ok), performance{}},
+		{"refused streams", "http2", `{"retry_policy": {"retry_on": "refused-stream", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: refuses}, ok), performance{}},
+		{"refused streams, exhausted", "http2", `{"retry_policy": {"retry_on": "refused-stream", "num_retries": 2, ` + fast + `}}`, again(3, act{Kind: refuses}, ok), performance{}},
+		{"refused streams, not named", "http2", `{"retry_policy": {"retry_on": "connect-failure", ` + fast + `}}`, again(1, act{Kind: refuses}, ok), performance{}},
+		{"refused streams, with a body", "http2", `{"retry_policy": {"retry_on": "refused-stream", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: refuses}, ok), performance{request: request{method: "POST", body: "body"}}},
+		{"refused streams, with a body that is had once", "http2", `{"retry_policy": {"retry_on": "refused-stream", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: refuses}, ok), performance{request: request{method: "POST", body: "body", once: true}}},
+		{"GOAWAY, by reset", "http2", `{"retry_policy": {"retry_on": "reset", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: goesAway}, ok), performance{}},
+		{"GOAWAY, not named", "http2", `{"retry_policy": {"retry_on": "connect-failure", ` + fast + `}}`, again(1, act{Kind: goesAway}, ok), performance{}},
+		{"another reset than a refusal", "http2", `{"retry_policy": {"retry_on": "refused-stream", ` + fast + `}}`, again(1, act{Kind: fails}, ok), performance{}},
 		{"timeout", "http1 http2", `{"timeout": "0.3s"}`, again(1, silent, ok), performance{}},
 		{"timeout before the first per-try timeout", "http1 http2", `{"timeout": "0.3s", "retry_policy": {"retry_on": "5xx", "per_try_timeout": "20s", ` + fast + `}}`, again(1, silent, ok), performance{}},
 		{"timeout in the second try", "http1 http2", `{"timeout": "0.5s", "retry_policy": {"retry_on": "5xx", ` + inTime + `, ` + fast + `}}`, again(2, silent, ok), performance{}},

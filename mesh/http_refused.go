@@ -1,0 +1,175 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// refusedStreamError is a stream that an HTTP/2 server says it did not process
+// (RFC 9113, section 8.7): by REFUSED_STREAM, or by a GOAWAY that does not cover it.
+type refusedStreamError struct{ why string }
+
+func (e *refusedStreamError) Error() string { return "weft: the server refused the stream: " + e.why }
+
+// How net/http says that it would send a request again, and cannot. None of it can be
+// told by errors.Is; TestRefusedStreams fails if it changes.
+const (
+	cannotRetry  = "http2: Transport: cannot retry err ["
+	cannotRewind = "net/http: cannot rewind body after connection loss"
+	goneAway     = "http2: Transport received GOAWAY from server" // on a first stream, which it does not send again
+)
+
+// once sends a request whose attempts are policy's. net/http sends one again that an
+// HTTP/2 server refused, up to seven times, unless it has to read a body again that it
+// cannot have twice, or the request's context has ended. What never got as far as a stream
+// it still sends elsewhere. HTTP/1.1 is left alone.
+func (c *endpointConn) once(req *http.Request) (*http.Response, error) {
+	p := c.loaded()
+	if !p.streams() {
+		return p.RoundTrip(p.aim(c.endpoint, req))
+	}
+	if req.Body == nil || req.Body == http.NoBody {
+		return onceBare(p, p.aim(c.endpoint, req))
+	}
+	// A connection that goes away before there is a stream has the body closed unread.
+	const moves = 8
+	for moved := 0; ; moved++ {
+		sent := &soleRequest{Request: *p.aim(c.endpoint, req)}
+		sent.body.of, sent.body.source = req, req.Body
+		sent.Body, sent.GetBody = &sent.body, nil
+		resp, err := p.RoundTrip(&sent.Request)
+		if err == nil {
+			return resp, nil
+		}
+		if read := sent.body.end(); read || err.Error() != cannotRewind || moved == moves {
+			return nil, refusal(err)
+		}
+		if req, err = rewind(req); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// streams reports whether the pool's connections, if it has any, are of HTTP/2.
+func (p *pool) streams() bool { return p.alpn[0] == "h2" && !p.settles || p.settled.Load() }
+
+// refusal returns the error as a refusedStreamError if it is one.
+func refusal(err error) error {
+	text := err.Error()
+	if why, ok := strings.CutPrefix(text, cannotRetry); ok {
+		why, _, _ = strings.Cut(why, "]")
+		if strings.Contains(why, "REFUSED_STREAM") || strings.Contains(why, "GOAWAY") {
+			return &refusedStreamError{why}
+		}
+		return errors.New(why) // PROTOCOL_ERROR
+	}
+	if strings.HasPrefix(text, goneAway) {
+		return &refusedStreamError{text}
+	}
+	return err
+}
+
+// soleRequest is a request with a body that net/http can send once.
+type soleRequest struct {
+	http.Request
+	body soleBody
+}
+
+// soleBody is a request's body that is had again if it is closed before it was read: its
+// connection went away before it had a stream there.
+type soleBody struct {
+	of *http.Request
+
+	mu     sync.Mutex // http.Transport reads and closes from different goroutines
+	source io.ReadCloser
+	read   bool
+	closed bool
+}
+
+func (b *soleBody) Read(p []byte) (int, error) {
+	source, err := b.begin()
+	if err != nil {
+		return 0, err
+	}
+	return source.Read(p)
+}
+
+func (b *soleBody) begin() (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed && !b.read {
+		again, err := rewind(b.of)
+		if err != nil {
+			return nil, err
+		}
+		b.source, b.closed = again.Body, false
+	}
+	b.read = true
+	return b.source, nil
+}
+
+func (b *soleBody) Close() error {
+	b.mu.Lock()
+	closed, source := b.closed, b.source
+	b.closed = true
+	b.mu.Unlock()
+	if closed {
+		return nil
+	}
+	return source.Close()
+}
+
+// end closes the body for good, and reports whether it was read.
+func (b *soleBody) end() bool {
+	b.mu.Lock()
+	read := b.read
+	b.read = true // it is not had again
+	b.mu.Unlock()
+	_ = b.Close()
+	return read
+}
+
+// bareRequest is a request without a body, which net/http can always send again. It asks
+// for a connection each time, and says so.
+type bareRequest struct {
+	*http.Request
+	trace httptrace.ClientTrace
+	sent  atomic.Bool // its headers are
+}
+
+func onceBare(p *pool, req *http.Request) (*http.Response, error) {
+	b := &bareRequest{}
+	b.trace.WroteHeaders = func() { b.sent.Store(true) }
+	b.trace.GotConn = func(httptrace.GotConnInfo) {
+		if b.sent.Load() {
+			// What RoundTrip was given, before it is looked at for the next time.
+			*b.Request = *b.WithContext(endedContext{b.Context()})
+		}
+	}
+	b.Request = req.WithContext(httptrace.WithClientTrace(req.Context(), &b.trace))
+	resp, err := p.RoundTrip(b.Request)
+	if err == nil || !b.sent.Load() {
+		return resp, err
+	}
+	if errors.Is(err, errSentAgain) || errors.As(err, new(*connectError)) || errors.As(err, new(*crowdedError)) {
+		// A connection is what it needed to be sent again.
+		return nil, &refusedStreamError{"REFUSED_STREAM or GOAWAY"}
+	}
+	return nil, refusal(err)
+}
+
+var errSentAgain = errors.New("weft: net/http would send the request again")
+
+var closedChannel = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// endedContext keeps a request from being sent.
+type endedContext struct{ context.Context }
+
+func (endedContext) Done() <-chan struct{} { return closedChannel }
+func (endedContext) Err() error            { return errSentAgain }
