@@ -157,6 +157,13 @@ func localCases() []localCase {
 		{name: "a shadow", filters: one(tokens(100), byUser, `descriptors: [{entries: [{key: user, value: ann}], `+tokens(2)+`, shadowMode: true}]`), calls: ann, passed: map[string]int{"ann": 10}},
 		{name: "three hits each", filters: one(tokens(100), `rateLimits: [{actions: [{requestHeaders: {headerName: x-user, descriptorKey: user}}], hitsAddend: {number: 3}}]`, "descriptors: ["+userBucket("ann", 10)+"]"), calls: ann, passed: map[string]int{"ann": 3}},
 		{name: "hits of a header", filters: one(tokens(100), `rateLimits: [{actions: [{requestHeaders: {headerName: x-user, descriptorKey: user}}], hitsAddend: {format: "%REQ(x-cost)%"}}]`, "descriptors: ["+userBucket("ann", 10)+"]"), calls: ann, passed: map[string]int{"ann": 5}},
+		{name: "tokens given back", filters: one(tokens(100), `rateLimits: [{actions: [{requestHeaders: {headerName: x-user, descriptorKey: user}}], hitsAddend: {number: 3, isNegativeHits: true}}]`, "descriptors: ["+userBucket("ann", 2)+"]"), calls: ann, passed: map[string]int{"ann": 10}},
+		{name: "each user of something else", filters: one(tokens(100), `rateLimits: [{actions: [{requestHeaders: {headerName: x-user, descriptorKey: user}}, {genericKey: {descriptorKey: of, descriptorValue: this}}]}]`,
+			`descriptors: [{entries: [{key: user}, {key: of, value: that}], `+tokens(3)+`}]`), calls: ann, passed: map[string]int{"ann": 10}},
+		// The bucket that fills more slowly comes first: what it refuses takes nothing of the other.
+		{name: "the slower first", filters: one(tokens(100), `rateLimits: [{actions: [{genericKey: {descriptorValue: all}}]}, {actions: [{requestHeaders: {headerName: x-user, descriptorKey: user}}]}]`,
+			`descriptors: [{entries: [{key: generic_key, value: all}], `+tokens(5)+`}, {entries: [{key: user, value: ann}], tokenBucket: {maxTokens: 2, fillInterval: 7200s}}]`),
+			calls: slices.Concat(ann, slices.Repeat([]string{"bob"}, 10)), passed: map[string]int{"ann": 2, "bob": 3}},
 		{name: "two filters", filters: []string{httpFilter("l", localLimit(tokens(5))), httpFilter("k", localLimit(tokens(4)))}, calls: ann, passed: map[string]int{"ann": 4}},
 	}
 }
@@ -227,6 +234,8 @@ func TestLocalRateLimitRoutes(t *testing.T) {
 		{"both, by the route", "", "rateLimits: [" + key("a") + "]", "includeVhRateLimits: true, rateLimits: [" + key("b") + "]", 2},
 		{"neither", "vhRateLimits: IGNORE", "rateLimits: [" + key("a") + "]", "", 9},
 		{"of another stage", "", "", "rateLimits: [" + key("a", "stage: 1") + "]", 9},
+		{"with a key that disables it", "", "", "rateLimits: [" + key("a", "disableKey: x") + "]", 9},
+		{"at the end", "", "", "rateLimits: [" + key("a", "applyOnStreamDone: true") + "]", 9},
 		{"of the filter's stage", "stage: 1", "", "rateLimits: [" + key("a", "stage: 1") + "]", 2},
 		{"the filter's own", "rateLimits: [" + key("b") + "]", "", "rateLimits: [" + key("a") + "]", 3},
 	} {

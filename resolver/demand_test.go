@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,5 +164,67 @@ func TestDemandEnds(t *testing.T) {
 		target.Release()
 		settle()
 		wantWatched(t, s)
+	})
+}
+
+// A name that is too long is refused without asking anybody.
+func TestDemandOfALongName(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		target := byHeader(t, s, r)
+		c := demand(t, target, strings.Repeat("x", 513))
+		wantWatched(t, s, "RouteConfiguration 8080")
+		if got := <-c; !errors.Is(got.err, resolver.ErrDemand) {
+			t.Errorf("demanded %v", got.err)
+		}
+	})
+}
+
+// Those who do not wait keep a cluster as long as those who do.
+func TestDemandNowIsUse(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		target := byHeader(t, s, r)
+		c := demand(t, target, "a")
+		s.send(edsCluster("a"))
+		settle()
+		s.send(assignment("a", "192.0.2.1"))
+		if got := <-c; got.err != nil {
+			t.Fatal(got.err)
+		}
+		for range 30 {
+			time.Sleep(time.Minute)
+			if target.DemandNow("a") == nil {
+				t.Fatal("gone while it is used")
+			}
+		}
+	})
+}
+
+// Clusters that exist are bounded, too, and when they are let go there is room again.
+func TestDemandOfMost(t *testing.T) {
+	scripted(t, func(t *testing.T, s *script, r *resolver.Resolver) {
+		const most = 1024
+		target := byHeader(t, s, r)
+		add := func(name string) error {
+			c := demand(t, target, name)
+			if len(c) == 0 {
+				s.send(edsCluster(name))
+				settle()
+				s.send(assignment(name, "192.0.2.1"))
+			}
+			return (<-c).err
+		}
+		for i := range most {
+			if err := add(fmt.Sprint("c", i)); err != nil {
+				t.Fatalf("cluster %d: %v", i, err)
+			}
+		}
+		if err := add("one more"); !errors.Is(err, resolver.ErrDemand) {
+			t.Errorf("one more than %d: %v", most, err)
+		}
+		time.Sleep(10 * time.Minute)
+		settle()
+		if err := add("after them"); err != nil {
+			t.Errorf("when the others were let go: %v", err)
+		}
 	})
 }

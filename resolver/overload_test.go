@@ -316,6 +316,28 @@ func TestLoadShedShares(t *testing.T) {
 	}
 }
 
+// TestLoadShedWaitsNoLonger has a call be let in just as its time is up: whichever it is
+// told, its place is not lost.
+func TestLoadShedWaitsNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFilter(t, shedConfig, "2", `1, "queue": {"size": 1, "interval": "1s", "target": "1s"}`)
+		for range 200 {
+			first, err := pass(f, &filter.Request{})
+			if err != nil {
+				t.Fatalf("a place was lost: %v", err)
+			}
+			go func() {
+				time.Sleep(time.Second)
+				first.End(filter.Outcome{})
+			}()
+			if second, err := pass(f, &filter.Request{}); err == nil {
+				second.End(filter.Outcome{})
+			}
+			synctest.Wait()
+		}
+	})
+}
+
 // TestLoadShedWaits has calls wait for others to end, for their time to be up, and for
 // their callers to give up.
 func TestLoadShedWaits(t *testing.T) {
@@ -325,14 +347,15 @@ func TestLoadShedWaits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pass(f, &filter.Request{Header: filter.HTTPHeader(map[string][]string{"P": {"low"}})}); !errors.Is(err, resilience.ErrLimit) {
-			t.Errorf("a call with a smaller share: %v", err)
+		began := time.Now()
+		if _, err := pass(f, &filter.Request{Header: filter.HTTPHeader(map[string][]string{"P": {"low"}})}); !errors.Is(err, resilience.ErrLimit) || time.Since(began) != 0 {
+			t.Errorf("a call with a smaller share, after %v: %v", time.Since(began), err)
 		}
 		go func() {
 			time.Sleep(300 * time.Millisecond)
 			first.End(filter.Outcome{})
 		}()
-		began := time.Now()
+		began = time.Now()
 		second, err := pass(f, &filter.Request{})
 		if err != nil || time.Since(began) != 300*time.Millisecond {
 			t.Errorf("after %v: %v", time.Since(began), err)
