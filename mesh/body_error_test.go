@@ -36,7 +36,7 @@ routes: {orders: [{to: orders, %s}]}`, protocol, b.Addr, route)))
 						reads++
 						return 0, want
 					}))}
-					if _, err := postBody(within(t, long), m.Transport(nil), body); err != want {
+					if _, err := postBody(within(t, long), m.Transport(nil), body); err != want { //nolint:errorlint // the very error, as from net/http
 						t.Errorf("the call ended with %v, want %v", err, want)
 					}
 					if reads != 1 || body.closed != 1 {

@@ -401,7 +401,7 @@ func (s *retriedStream) Header() (metadata.MD, error) {
 			continue
 		}
 		if err = s.replace(a, err); err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // as of a grpc.ClientStream: RecvMsg tells of the failure
 		}
 	}
 }

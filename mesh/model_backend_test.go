@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -94,7 +95,7 @@ func (b *modelled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer []string
 	for i := 0; i != m.read; i++ {
 		text, err := readMessage(r.Body)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			b.read(n, "", true)
 			break
 		} else if err != nil {

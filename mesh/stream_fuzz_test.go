@@ -290,14 +290,15 @@ func (r *streamRun) runConcurrently() {
 }
 
 func (r *streamRun) number(md metadata.MD, name string) int {
-	for _, v := range md.Get(name) {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			r.Errorf("%s: %v", name, err)
-		}
-		return n
+	list := md.Get(name)
+	if len(list) == 0 {
+		return 0
 	}
-	return 0
+	n, err := strconv.Atoi(list[0])
+	if err != nil {
+		r.Errorf("%s: %v", name, err)
+	}
+	return n
 }
 
 // finish compares what is left of the call.
