@@ -30,7 +30,11 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 		w.stop = stop
 		w.out = x.number(ctx, req, n)
 		if n > 1 { // the first has the request's body
-			w.out, w.err = rewind(w.out)
+			if out, err := rewind(w.out); err != nil {
+				w.err = err
+			} else {
+				w.out = out
+			}
 		}
 		return w
 	})
@@ -64,11 +68,7 @@ func (w *httpRacer) Send() resilience.Result {
 
 // Drop implements call.Attempt.
 func (w *httpRacer) Drop() {
-	ctx := w.parent
-	if w.out != nil {
-		ctx = w.out.Context()
-	}
-	w.drop(ctx, w.resp, w.err)
+	w.drop(w.out.Context(), w.resp, w.err)
 	w.end(balancer.Outcome{})
 	w.bound.Stop()
 	w.stop()

@@ -17,18 +17,22 @@ type replay struct {
 
 	reading sync.Mutex // held while the source is read
 
-	mu     sync.Mutex
-	kept   []byte
-	err    error         // with which the source ended
-	lost   *replayReader // the one that read more than is kept; nil for none
-	open   int           // readers
-	done   bool          // there will be no more readers
-	closed bool          // the source is
+	mu      sync.Mutex
+	moves   sync.Cond // held, or a reader is closed or abandoned
+	held    bool      // readers wait
+	kept    []byte
+	err     error           // with which the source ended
+	lost    *replayReader   // the one that read more than is kept; nil for none
+	open    int             // readers that are not closed
+	readers []*replayReader // since the last were abandoned
+	done    bool            // there will be no more readers
+	closed  bool            // the source is
 }
 
 // replayed returns a copy of req whose body is kept, and what keeps it.
 func replayed(c *call.Call, req *http.Request) (*http.Request, *replay) {
 	b := &replay{call: c, source: req.Body}
+	b.moves.L = &b.mu
 	r := *req
 	r.Body = b.reader()
 	return &r, b
@@ -42,14 +46,43 @@ func (b *replay) reader() *replayReader {
 		return nil
 	}
 	b.open++
-	return &replayReader{replay: b}
+	r := &replayReader{replay: b}
+	b.readers = append(b.readers, r)
+	return r
+}
+
+// hold has readers wait, so that what becomes of an answer can be decided on though its
+// request is still being sent: a server may answer before it has read all.
+func (b *replay) hold() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = true
+}
+
+// abandon ends what readers there are, for the attempt that comes next. What they read
+// meanwhile, which is no more than they were asked for, is kept for it above any limit.
+func (b *replay) abandon() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.readers {
+		r.abandoned = true
+	}
+	b.readers, b.held = b.readers[:0], false
+	b.moves.Broadcast()
 }
 
 // finish says that there will be no more readers.
 func (b *replay) finish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.done = true
+	b.done, b.held = true, false
+	b.moves.Broadcast()
 	b.closeUnused()
 }
 
@@ -66,8 +99,10 @@ func (b *replay) closeUnused() {
 // replayReader is the body as one attempt sends it.
 type replayReader struct {
 	*replay
-	at     int  // in kept
-	closed bool // guarded by replay.mu
+	at int // in kept
+
+	// Guarded by replay.mu.
+	closed, abandoned bool
 }
 
 func (r *replayReader) Read(p []byte) (int, error) {
@@ -85,6 +120,9 @@ func (r *replayReader) Read(p []byte) (int, error) {
 	r.err = err
 	switch {
 	case n == 0 || r.lost != nil || r.replay.closed: // nothing is kept once all is over
+	case r.held || r.closed || r.abandoned: // somebody else's to send, or nobody's
+		r.kept = append(r.kept, p[:n]...)
+		r.at += n
 	case r.done && r.open == 1, !r.call.Keep(n):
 		r.lost = r
 	default:
@@ -99,8 +137,11 @@ func (r *replayReader) Read(p []byte) (int, error) {
 func (r *replayReader) readKept(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for r.held && !r.closed && !r.abandoned {
+		r.moves.Wait()
+	}
 	switch {
-	case r.closed:
+	case r.closed, r.abandoned:
 		return 0, http.ErrBodyReadAfterClose
 	case r.at < len(r.kept):
 		n := copy(p, r.kept[r.at:])
@@ -120,6 +161,7 @@ func (r *replayReader) Close() error {
 	if !r.closed {
 		r.closed = true
 		r.open--
+		r.moves.Broadcast()
 		r.closeUnused()
 	}
 	return nil

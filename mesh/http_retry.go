@@ -22,6 +22,7 @@ type httpTries struct {
 	view  *balancer.View
 	req   *http.Request // as it is sent, within the call's context
 	out   *http.Request // the attempt's
+	kept  *replay       // nil if the body need not be kept
 	bound *call.Bound
 	resp  *http.Response
 	err   error
@@ -42,9 +43,10 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 	out := x.number(ctx, req, 1)
 	began := x.call.Clock()
 	resp, err := x.try(view, out)
+	kept.hold()
 	result := x.result(req.Context(), ctx, resp, err)
 	if x.call.Again(&result, began) {
-		t := &httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}
+		t := &httpTries{x: x, view: view, req: req, out: out, kept: kept, bound: bound, resp: resp, err: err}
 		x.call.Track(t)
 		if x.call.Retry(req.Context(), t, &result) == nil {
 			return nil, req.Context().Err()
@@ -126,18 +128,22 @@ func (t *httpTries) Attempt(n int) call.Attempt {
 
 // Send implements call.Attempt.
 func (t *httpTries) Send() resilience.Result {
-	t.out, t.err = rewind(t.out)
-	if t.err != nil {
+	out, err := rewind(t.out)
+	if err != nil {
+		t.err = err
 		t.x.call.Commit()
 		return resilience.Result{Kind: resilience.Refused}
 	}
+	t.out = out
 	t.x.tried = nil                        // a backoff has passed
 	t.resp, t.err = t.x.try(t.view, t.out) //nolint:bodyclose // Drop does, or the application
+	t.kept.hold()
 	return t.x.result(t.req.Context(), t.out.Context(), t.resp, t.err)
 }
 
 // Drop implements call.Attempt.
 func (t *httpTries) Drop() {
+	t.kept.abandon()
 	t.x.drop(t.out.Context(), t.resp, t.err)
 	t.resp = nil
 	t.bound.Stop()

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -44,6 +45,7 @@ type tries struct {
 	sent      atomic.Int32
 	committed atomic.Bool
 	kept      atomic.Int64 // bytes of Buffers
+	limit     int64        // of kept
 
 	mu    sync.Mutex
 	avoid bool                                        // endpoints that were tried
@@ -67,6 +69,9 @@ func (c *Call) CountsAttempts() (request, response bool) { return c.route.Counts
 func (c *Call) Track(s Sender) {
 	if c.tries == nil {
 		c.tries = &tries{}
+		if p := c.Policy(); p != nil {
+			c.tries.limit = cmp.Or(p.Retry.BufferLimit, resilience.DefaultBufferLimit)
+		}
 	}
 	c.tries.sender = s
 }

@@ -1,10 +1,7 @@
 package call
 
 import (
-	"cmp"
 	"sync/atomic"
-
-	"github.com/weft-mesh/weft/resilience"
 )
 
 // maxBuffers is how many bytes of requests a mesh keeps to send them again, over all
@@ -19,8 +16,7 @@ type Buffers struct{ used atomic.Int64 }
 // keeps too much with them. Nothing is then counted, and the call is committed.
 func (c *Call) Keep(n int) bool {
 	t, b := c.tries, c.Target.Buffers
-	limit := cmp.Or(c.Policy().Retry.BufferLimit, resilience.DefaultBufferLimit)
-	if t.kept.Load()+int64(n) <= limit {
+	if t.kept.Load()+int64(n) <= t.limit {
 		if b.used.Add(int64(n)) <= maxBuffers {
 			t.kept.Add(int64(n))
 			return true
