@@ -45,6 +45,7 @@ func (c *endpointConn) once(req *http.Request) (*http.Response, error) {
 		sent.Body, sent.GetBody = &sent.body, nil
 		resp, err := p.RoundTrip(&sent.Request)
 		if err == nil {
+			sent.body.settle(resp)
 			return resp, nil
 		}
 		if read := sent.body.end(); read || err.Error() != cannotRewind || moved == moves {
@@ -82,14 +83,16 @@ type soleRequest struct {
 }
 
 // soleBody is a request's body that is had again if it is closed before it was read: its
-// connection went away before it had a stream there.
+// connection went away before it had a stream there. Or there is an answer already: then
+// net/http may read once more what it has closed, and does not close it again.
 type soleBody struct {
 	of *http.Request
 
-	mu     sync.Mutex // http.Transport reads and closes from different goroutines
-	source io.ReadCloser
-	read   bool
-	closed bool
+	mu       sync.Mutex // http.Transport reads and closes from different goroutines
+	source   io.ReadCloser
+	read     bool // or not to be had again
+	reopened bool
+	closed   bool
 }
 
 func (b *soleBody) Read(p []byte) (int, error) {
@@ -108,7 +111,7 @@ func (b *soleBody) begin() (io.ReadCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.source, b.closed = again.Body, false
+		b.source, b.reopened, b.closed = again.Body, true, false
 	}
 	b.read = true
 	return b.source, nil
@@ -123,6 +126,33 @@ func (b *soleBody) Close() error {
 		return nil
 	}
 	return source.Close()
+}
+
+// settle says that the request is answered: its body is not had again, and is no longer
+// open than the answer's if that was done.
+func (b *soleBody) settle(resp *http.Response) {
+	b.mu.Lock()
+	b.read = true
+	reopened := b.reopened
+	b.mu.Unlock()
+	switch {
+	case !reopened:
+	case resp.Body == http.NoBody:
+		b.end()
+	default:
+		resp.Body = &answeringBody{resp.Body, b}
+	}
+}
+
+// answeringBody is the body of an answer that ends what is sent.
+type answeringBody struct {
+	io.ReadCloser
+	request *soleBody
+}
+
+func (b *answeringBody) Close() error {
+	b.request.end()
+	return b.ReadCloser.Close()
 }
 
 // end closes the body for good, and reports whether it was read.
