@@ -294,10 +294,12 @@ func (s *http2Stream) play(p *play, n int, do act) {
 	case fails:
 		h.write(func() { _ = h.framer.WriteRSTStream(s.id, http2.ErrCodeInternal) })
 		return
-	case goesAway:
-		h.write(func() { _ = h.framer.WriteGoAway(s.id-1, http2.ErrCodeNo, nil) })
+	case goesAway: // the stream before this one is the last that counts
+		h.write(func() { _ = h.framer.WriteGoAway(max(s.id, 2)-2, http2.ErrCodeNo, nil) })
 		h.c.Close()
 		return
+	case retires:
+		h.write(func() { _ = h.framer.WriteGoAway(s.id, http2.ErrCodeNo, nil) })
 	case hangs:
 		<-over
 		return
@@ -313,7 +315,7 @@ func (s *http2Stream) play(p *play, n int, do act) {
 		s.answerGRPC(text, do)
 	} else {
 		s.headers(false, append([]string{":status", strconv.Itoa(do.Status)}, do.Header...)...)
-		s.data(do.Kind == answers || do.Kind == holds, []byte(text))
+		s.data(do.Kind != breaks && do.Kind != stalls, []byte(text))
 	}
 	switch do.Kind {
 	case breaks:

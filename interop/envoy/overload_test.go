@@ -122,7 +122,7 @@ func TestAdaptiveConcurrency(t *testing.T) {
 				l.keptBack = concurrencyLimited
 				var reports [2]string
 				for i, s := range l.sides() {
-					reports[i] = l.crowdOne(t, s, 0, append([]script{{ok}}, slices.Repeat([]script{{holding}}, 6)...))
+					reports[i] = l.crowdOne(t, s, 0, append([]script{{ok}}, slices.Repeat([]script{{holding}}, 6)...), long)
 				}
 				if reports[0] != reports[1] {
 					t.Errorf("Envoy:\n%s\nWeft:\n%s", reports[0], reports[1])
@@ -143,7 +143,7 @@ func TestAdaptiveConcurrencyGrows(t *testing.T) {
 			l.keptBack = concurrencyLimited
 			for _, s := range l.sides() {
 				await(t, s.name+" to let in as many calls as it may", func() bool {
-					report := l.crowdOne(t, s, 0, slices.Repeat([]script{{holding}}, most+1))
+					report := l.crowdOne(t, s, 0, slices.Repeat([]script{{holding}}, most+1), long)
 					return strings.Count(report, "held") == most
 				})
 			}

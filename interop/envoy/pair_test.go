@@ -185,6 +185,10 @@ func (p *pair) compare(t *testing.T, r request, why func() string) answer {
 	return want
 }
 
+// unlucky is how many times as much a test makes up, at most, until it has met what it is
+// for.
+const unlucky = 10
+
 // seedVar replays a run.
 const seedVar = "WEFT_SEED"
 

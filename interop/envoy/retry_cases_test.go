@@ -47,6 +47,7 @@ func TestRetryCases(t *testing.T) {
 		{"refused streams, with a body that is had once", "http2", `{"retry_policy": {"retry_on": "refused-stream", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: refuses}, ok), performance{request: request{method: "POST", body: "body", once: true}}},
 		{"GOAWAY, by reset", "http2", `{"retry_policy": {"retry_on": "reset", "num_retries": 2, ` + fast + `}}`, again(2, act{Kind: goesAway}, ok), performance{}},
 		{"GOAWAY, not named", "http2", `{"retry_policy": {"retry_on": "connect-failure", ` + fast + `}}`, again(1, act{Kind: goesAway}, ok), performance{}},
+		{"GOAWAY after this stream", "http2 grpc", `{"retry_policy": {"retry_on": "reset,refused-stream,unavailable", ` + fast + `}}`, again(2, act{Kind: retires, Status: 200}), performance{}},
 		{"another reset than a refusal", "http2", `{"retry_policy": {"retry_on": "refused-stream", ` + fast + `}}`, again(1, act{Kind: fails}, ok), performance{}},
 		{"timeout", "http1 http2", `{"timeout": "0.3s"}`, again(1, silent, ok), performance{}},
 		{"timeout before the first per-try timeout", "http1 http2", `{"timeout": "0.3s", "retry_policy": {"retry_on": "5xx", "per_try_timeout": "20s", ` + fast + `}}`, again(1, silent, ok), performance{}},
@@ -142,6 +143,7 @@ func TestRetryCases(t *testing.T) {
 				}
 				f := c.performance
 				f.rule, f.script = len(rules), c.script
+				f.timed = timed(action) || f.note != nil
 				if f.request.method == "" {
 					f.request.method = "GET"
 				}

@@ -59,7 +59,7 @@ func TestRetryHosts(t *testing.T) {
 			})
 			for range 4 { // by chance, any would be apart
 				for lane, c := range cases {
-					l.compareOn(t, lane, performance{script: c.script, note: c.note, request: request{method: "GET"}}, func(f performance, diff string) {
+					l.compareOn(t, lane, performance{script: c.script, note: c.note, request: request{method: "GET"}, timed: timed(l.ruleOf(lane).action)}, func(f performance, diff string) {
 						t.Errorf("%s: %v (-Envoy +Weft):\n%s", c.name, f, diff)
 					})
 				}

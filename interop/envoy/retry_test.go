@@ -23,7 +23,7 @@ func TestRetries(t *testing.T) {
 					r.host = host
 					list = append(list, r)
 					for range scripts {
-						performances = append(performances, performance{rule: n, script: g.script(r.action.GetRetryPolicy()), request: g.request()})
+						performances = append(performances, performance{rule: n, script: g.script(r.action.GetRetryPolicy()), request: g.request(), timed: timed(r.action)})
 					}
 				}
 				l.applyRules(t, g.http2, list, nil)
@@ -38,7 +38,7 @@ func TestRetries(t *testing.T) {
 				}
 			}
 			t.Logf("attempts: %v; finals: %v", attempts, finals)
-			if attempts[2] == 0 || attempts[4] == 0 || len(finals) < 4 {
+			if attempts[2] == 0 || attempts[3]+attempts[4]+attempts[5] == 0 || len(finals) < 4 {
 				t.Error("the generator is no good")
 			}
 		})

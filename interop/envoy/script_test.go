@@ -45,10 +45,12 @@ const (
 	// late is a status of gRPC that comes after the headers.
 	late kind = "headers, status"
 	// The rest is of HTTP/2: REFUSED_STREAM; INTERNAL_ERROR; GOAWAY, with a word that
-	// this stream was not looked at.
+	// this stream was not looked at, and the end of the connection; GOAWAY with a word that
+	// this stream is the last, and its answer.
 	refuses  kind = "REFUSED_STREAM"
 	fails    kind = "INTERNAL_ERROR"
 	goesAway kind = "GOAWAY"
+	retires  kind = "GOAWAY, answer"
 )
 
 // script is what comes of the attempts of one call, in turn; the last is for all that

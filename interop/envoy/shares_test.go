@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -222,12 +223,12 @@ func (p *pair) compareShares(t *testing.T, r request, what string) {
 // awaitShares gives both sides time to learn of what they do not hear by the routes.
 func (p *pair) awaitShares(t *testing.T, r request, what func() string) {
 	t.Helper()
-	for i := 1; ; i++ {
+	for deadline, i := time.Now().Add(long/4), 1; ; i++ {
 		want, got, alike := p.shares(t, r)
 		switch {
 		case alike:
 			return
-		case i == 6:
+		case i >= 6 && time.Now().After(deadline):
 			t.Errorf("%s: Envoy %v, Weft %v", what(), want, got)
 			return
 		}
