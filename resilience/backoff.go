@@ -1,6 +1,7 @@
 package resilience
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -19,6 +20,10 @@ type Backoff struct {
 // DefaultBackoffBase is Envoy's upstream.base_retry_backoff_ms.
 const DefaultBackoffBase = 25 * time.Millisecond
 
+// longestWait is where longer waits end, whatever policy or a server says: 18 years, of
+// which ten times as much is still a time.Duration.
+const longestWait = math.MaxInt64 / 16
+
 // Jitter is how a wait is drawn from its ceiling, so that calls which fail together
 // do not come back together.
 type Jitter uint8
@@ -34,19 +39,17 @@ const (
 
 // Ceiling returns what the n-th wait in a row, counted from 1, is drawn from.
 func (b Backoff) Ceiling(n int) time.Duration {
-	base, most := b.Base, b.Max
+	base, most := min(b.Base, longestWait), b.Max
 	if base <= 0 {
 		base = DefaultBackoffBase
 	}
 	if most <= 0 {
 		most = 10 * base
 	}
+	most = min(most, longestWait)
 	d := base
 	for ; n > 1 && d < most; n-- {
 		d *= 2
-		if d <= 0 { // overflow
-			return most
-		}
 	}
 	return min(d, most)
 }

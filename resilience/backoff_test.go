@@ -18,7 +18,9 @@ func TestBackoff(t *testing.T) {
 		{Backoff{}, 1000, 250 * ms},
 		{Backoff{Base: 100 * ms, Max: 150 * ms}, 1, 100 * ms},
 		{Backoff{Base: 100 * ms, Max: 150 * ms}, 2, 150 * ms},
-		{Backoff{Base: 1 << 62, Max: 1<<63 - 1}, 9, 1<<63 - 1},
+		{Backoff{Base: 1 << 62, Max: 1<<63 - 1}, 9, longestWait},
+		{Backoff{Base: 1<<63 - 1}, 1, longestWait}, // ten times that is no time
+		{Backoff{Base: time.Hour, Max: 1<<63 - 1}, 1000, longestWait},
 	} {
 		if got := c.backoff.Ceiling(c.n); got != c.want {
 			t.Errorf("%+v, wait %d: ceiling %v, want %v", c.backoff, c.n, got, c.want)
@@ -26,8 +28,8 @@ func TestBackoff(t *testing.T) {
 		var low, high bool
 		for range 1000 {
 			full, narrow := c.backoff.Delay(c.n, FullJitter), float64(c.backoff.Delay(c.n, NarrowJitter))
-			if full < 0 || full >= c.want {
-				t.Fatalf("%+v, wait %d: %v, want less than %v", c.backoff, c.n, full, c.want)
+			if full < 0 || full >= c.want || narrow < 0 {
+				t.Fatalf("%+v, wait %d: %v and %v, want less than %v", c.backoff, c.n, full, time.Duration(narrow), c.want)
 			}
 			low, high = low || full < c.want/4, high || full > c.want*3/4
 			if c.want < 1<<40 && (narrow < 0.79*float64(c.want) || narrow > 1.21*float64(c.want)) {
@@ -90,6 +92,10 @@ func TestRateLimitedBackoff(t *testing.T) {
 		case ok && (got < c.want || got > c.want*3/2):
 			t.Errorf("%v: %v, want %v to half as much again", c.header, got, c.want)
 		}
+	}
+	patient := &RateLimitedBackoff{Headers: b.Headers, Max: 1<<63 - 1}
+	if got, ok := patient.Delay(now, header{"retry-after": "8589934591"}); !ok || got < longestWait {
+		t.Errorf("272 years: %v, %v", got, ok)
 	}
 	if _, ok := (*RateLimitedBackoff)(nil).Delay(now, header{"retry-after": "1"}); ok {
 		t.Error("a backoff that is not configured gave a delay")

@@ -74,6 +74,7 @@ func (b *RateLimitedBackoff) Delay(now time.Time, h Headers) (time.Duration, boo
 		}
 		d, ok := header.parse(now, strings.TrimSpace(values[0]))
 		if ok && d <= most {
+			d = min(d, longestWait)
 			return d + rand.N(d/2+1), true
 		}
 	}
