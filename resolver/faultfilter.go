@@ -214,6 +214,9 @@ func (f *faultFilter) Request(ctx context.Context, r *filter.Request) (filter.Fo
 	if fault.BytesPerSecond > 0 && !fault.Abort {
 		return &slowResponse{f.active, resilience.NewPace(fault.BytesPerSecond, began)}, nil
 	}
+	if !fault.Abort && !r.GRPC {
+		return (*delayedRequest)(f), nil
+	}
 	f.active.Leave()
 	switch {
 	case !fault.Abort:
@@ -250,6 +253,12 @@ func (f *faultFilter) answer(a *resilience.AbortFault) *filter.Reply {
 	}
 	return reply
 }
+
+// delayedRequest follows an HTTP request that was delayed, and counts as active until it
+// ends (Envoy); a delay of gRPC's does until it is over (gRFC A33).
+type delayedRequest faultFilter
+
+func (f *delayedRequest) End(filter.Outcome) { f.active.Leave() }
 
 // slowResponse holds a response back.
 type slowResponse struct {

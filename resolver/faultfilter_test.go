@@ -270,6 +270,45 @@ func TestFaultFilterCounts(t *testing.T) {
 	})
 }
 
+// TestDelayedCallsAreActive until they end by HTTP (Envoy), and until their delay does by
+// gRPC (gRFC A33).
+func TestDelayedCallsAreActive(t *testing.T) {
+	for _, grpc := range []bool{false, true} {
+		config, err := faultConfig(t, delay5s+`, "maxActiveFaults": 1`, filter.Place{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := config.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			took := func() (filter.Follower, time.Duration) {
+				began := time.Now()
+				follower, err := f.Request(t.Context(), &filter.Request{GRPC: grpc})
+				if err != nil {
+					t.Error(err)
+				}
+				return follower, time.Since(began)
+			}
+			first, _ := took()
+			want := time.Duration(0)
+			if grpc {
+				want = 5 * time.Second
+			}
+			if _, d := took(); d != want {
+				t.Errorf("gRPC %v: a call beside one that was delayed is delayed for %v, want %v", grpc, d, want)
+			}
+			if !grpc {
+				first.End(filter.Outcome{})
+				if _, d := took(); d != 5*time.Second {
+					t.Errorf("a call after one that was delayed is delayed for %v", d)
+				}
+			}
+		})
+	}
+}
+
 // FuzzFaultHeaders has any headers choose faults: none that is out of bounds.
 func FuzzFaultHeaders(f *testing.F) {
 	all := faults(f, byHeaders)
