@@ -73,7 +73,8 @@ func (a *Admission) Config() AdmissionConfig { return a.config }
 func (a *Admission) Probability(now time.Time) float64 {
 	a.advance(now)
 	// Successes first: read the other way around there could be more of them than calls.
-	successes, calls := float64(a.total.successes.Load()), float64(a.total.calls.Load())
+	// What is forgotten before it was added to the total makes that negative.
+	successes, calls := float64(max(0, a.total.successes.Load())), float64(max(0, a.total.calls.Load()))
 	if calls < float64(a.config.MinRate)*a.config.Window.Seconds() {
 		return 0
 	}
