@@ -196,6 +196,7 @@ func (s *Series) Again(r *resilience.Result, drop func()) int {
 		return 0
 	}
 	drop()
+	now = time.Now() // it may have read what is left of an answer
 	for {
 		step := s.attempts.Next(now)
 		switch step.Do {
