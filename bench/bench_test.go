@@ -47,6 +47,32 @@ func testMesh(t testing.TB, s *servers) *mesh.Mesh {
 	return m
 }
 
+// TestPairedRowsSayHowSureTheyAre looks for a ratio with its interval in every column.
+func TestPairedRowsSayHowSureTheyAre(t *testing.T) {
+	var out bytes.Buffer
+	o := options{rounds: 2, paired: true, slot: 10 * time.Millisecond, callers: callerCounts{1, 4}, only: regexp.MustCompile("^h2c: Weft")}
+	if err := run(t.Context(), &out, o, 2, ""); err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| Weft, 100 routes \| [1-9][0-9]+ \| [1-9][0-9]+ (\| [0-9]+\.[0-9]{2} \([0-9]+\.[0-9]{2}–[0-9]+\.[0-9]{2}\) ){3}\|$`)
+	if !row.MatchString(out.String()) || strings.Contains(out.String(), "control") {
+		t.Errorf("not just the row of Weft, with intervals:\n%s", out.String())
+	}
+}
+
+// TestIntervalIsOfOrderStatistics has ranks as tables of the sign test give them.
+func TestIntervalIsOfOrderStatistics(t *testing.T) {
+	for n, want := range map[int][2]float64{1: {1, 1}, 5: {1, 5}, 6: {1, 6}, 9: {2, 8}, 20: {6, 15}, 40: {14, 27}, 100: {40, 61}} {
+		var list []float64
+		for i := range n {
+			list = append(list, float64((i*7919)%n+1))
+		}
+		if low, high := interval(list); low != want[0] || high != want[1] {
+			t.Errorf("of 1 to %d it is %v to %v, want %v to %v", n, low, high, want[0], want[1])
+		}
+	}
+}
+
 // TestTableHasEveryRow runs the command in short and looks for each row with a figure
 // in every column.
 func TestTableHasEveryRow(t *testing.T) {

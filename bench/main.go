@@ -3,6 +3,7 @@
 //
 //	go run .                  # everything, in under five minutes
 //	go run . -only gRPC       # the rows whose protocol or name matches
+//	go run . -paired -rounds 40 -slot 100ms -only 'Weft, 100|control'
 //	go run . -cpuprofile f -only 'Weft, 100' -callers 16
 //
 // The backends and the control plane run in a process of their own (servers.go), so
@@ -10,7 +11,10 @@
 // round gives each of them one slot (slot.go) after the other: what else the machine
 // does falls on all alike. A figure is the median over the rounds of a ratio to
 // the bare client's slot in the same round (table.go). Each protocol has a control
-// row that runs the bare client a second time: what it is off by, the machine is.
+// row that runs the bare client a second time: what it is off by, the machine is. With
+// -paired each path is compared with the bare one by itself (paired.go), and ratios come
+// with what they are sure to: 1.03 (1.01–1.05). That tells small differences apart, and
+// one from none.
 //
 // The peers live in this module, which has a go.mod of its own, so that nobody who
 // imports Weft has them in their module graph.
@@ -40,6 +44,7 @@ func main() {
 	}
 	o := options{callers: callerCounts{1, 16, 64}}
 	flag.IntVar(&o.rounds, "rounds", 9, "how many slots each path gets for each number of callers")
+	flag.BoolVar(&o.paired, "paired", false, "compare each path with the bare one in rounds of their own, and print 95 % confidence intervals; the table of calls alone")
 	flag.DurationVar(&o.slot, "slot", 300*time.Millisecond, "how long a slot is")
 	flag.Var(&o.callers, "callers", "numbers of concurrent callers, separated by commas")
 	only := flag.String("only", "", "regular expression of the `rows` to measure, matched with \"protocol: path\"; bare clients always run")
@@ -60,6 +65,7 @@ func main() {
 
 type options struct {
 	rounds  int
+	paired  bool
 	slot    time.Duration
 	callers callerCounts
 	changes time.Duration // a slot of the table of changes
@@ -91,6 +97,9 @@ func run(ctx context.Context, out io.Writer, o options, targets int, profile str
 	}
 	defer s.stop()
 	describeMachine(out)
+	if o.paired {
+		o.changes, targets = 0, 0
+	}
 	if targets > 0 {
 		// First, while the process is small.
 		if err := printTargets(ctx, out, s, targets); err != nil {

@@ -17,6 +17,7 @@ type row struct {
 	path
 	client  client
 	samples map[int][]sample // by callers, one for each round
+	bare    map[int][]sample // of the bare path in the same rounds
 }
 
 // rows are those of one protocol; the first is the bare one.
@@ -37,7 +38,11 @@ func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err 
 		rs := rows{protocol: p.name}
 		for i, path := range p.paths {
 			if i == 0 || o.only.MatchString(p.name+": "+path.name) {
-				rs.rows = append(rs.rows, &row{path: path, samples: map[int][]sample{}})
+				r := &row{path: path, samples: map[int][]sample{}}
+				rs.rows = append(rs.rows, r)
+				if r.bare = rs.rows[0].samples; o.paired && i > 0 {
+					r.bare = map[int][]sample{} // of slots of their own
+				}
 			}
 		}
 		if len(rs.rows) == 1 {
@@ -55,7 +60,12 @@ func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err 
 		return err
 	}
 	for range o.rounds {
-		if err := playRound(ctx, table, o, o.slot, true); err != nil {
+		if o.paired {
+			err = playPairs(ctx, table, o)
+		} else {
+			err = playRound(ctx, table, o, o.slot, true)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -77,18 +87,10 @@ func playRound(ctx context.Context, table []rows, o options, slot time.Duration,
 	for _, callers := range o.callers {
 		for _, rs := range table {
 			for _, i := range rand.Perm(len(rs.rows)) {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
 				r := rs.rows[i]
-				var s sample
-				var err error
-				// What goes on in the slot, in goroutines begun there too, is told apart in
-				// a profile: go tool pprof -tagfocus 'path=Weft, 100 routes'.
-				labels := pprof.Labels("protocol", rs.protocol, "path", r.name)
-				pprof.Do(ctx, labels, func(context.Context) { s, err = measure(r.client, callers, slot) })
+				s, err := rs.slot(ctx, r, callers, slot)
 				if err != nil {
-					return fmt.Errorf("%s: %s: %w", rs.protocol, r.name, err)
+					return err
 				}
 				if keep {
 					r.samples[callers] = append(r.samples[callers], s)
@@ -97,6 +99,21 @@ func playRound(ctx context.Context, table []rows, o options, slot time.Duration,
 		}
 	}
 	return nil
+}
+
+// slot gives a path a slot.
+func (rs rows) slot(ctx context.Context, r *row, callers int, d time.Duration) (s sample, err error) {
+	if err := ctx.Err(); err != nil {
+		return s, err
+	}
+	// What goes on in the slot, in goroutines begun there too, is told apart in
+	// a profile: go tool pprof -tagfocus 'path=Weft, 100 routes'.
+	labels := pprof.Labels("protocol", rs.protocol, "path", r.name)
+	pprof.Do(ctx, labels, func(context.Context) { s, err = measure(r.client, callers, d) })
+	if err != nil {
+		return s, fmt.Errorf("%s: %s: %w", rs.protocol, r.name, err)
+	}
+	return s, nil
 }
 
 // print prints the rows as a Markdown table.
@@ -113,10 +130,10 @@ func (rs rows) print(out io.Writer, o options) {
 			r.name,
 			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.allocs })),
 			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.bytes })),
-			fmt.Sprintf("%.2f", r.ratio(bare, few, func(s sample) float64 { return float64(s.latency) })),
+			r.ratio(o, few, func(s sample) float64 { return float64(s.latency) }),
 		}
 		for _, n := range o.callers {
-			cells = append(cells, fmt.Sprintf("%.2f", r.ratio(bare, n, func(s sample) float64 { return float64(s.cpu) })))
+			cells = append(cells, r.ratio(o, n, func(s sample) float64 { return float64(s.cpu) }))
 		}
 		fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
 	}
@@ -145,13 +162,18 @@ func (r *row) median(callers int, of func(sample) float64) float64 {
 	return median(list)
 }
 
-// ratio is the median over the rounds of the ratio to bare's sample of the round.
-func (r *row) ratio(bare *row, callers int, of func(sample) float64) float64 {
+// ratio is the median over the rounds of the ratio to the bare path's sample of the round.
+func (r *row) ratio(o options, callers int, of func(sample) float64) string {
 	var list []float64
 	for i, s := range r.samples[callers] {
-		list = append(list, of(s)/of(bare.samples[callers][i]))
+		list = append(list, of(s)/of(r.bare[callers][i]))
 	}
-	return median(list)
+	text := fmt.Sprintf("%.2f", median(list))
+	if o.paired {
+		low, high := interval(list)
+		text += fmt.Sprintf(" (%.2f–%.2f)", low, high)
+	}
+	return text
 }
 
 func median(list []float64) float64 {
