@@ -39,8 +39,8 @@ routes: {orders: [{to: orders, %s}]}`, protocol, b.Addr, route)))
 					if _, err := postBody(within(t, long), m.Transport(nil), body); err != want { //nolint:errorlint // the very error, as from net/http
 						t.Errorf("the call ended with %v, want %v", err, want)
 					}
-					if reads != 1 || body.closed != 1 {
-						t.Errorf("the body was read %d times after its beginning, and closed %d times", reads, body.closed)
+					if reads != 1 || body.closed.Load() != 1 {
+						t.Errorf("the body was read %d times after its beginning, and closed %d times", reads, body.closed.Load())
 					}
 				}
 				if n := b.Calls(); n > 3 {

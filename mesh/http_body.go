@@ -77,6 +77,24 @@ func (b *guardedBody) take() (io.ReadCloser, bool) {
 
 var errBodySent = errors.New("weft: the connection failed after part of the request's body was read")
 
+// renewed returns the request of another attempt, or an error if the body is lost.
+func renewed(req *http.Request) (*http.Request, error) {
+	if b, ok := req.Body.(*replayReader); ok {
+		return reread(req, b, &upload{})
+	}
+	return rewind(req)
+}
+
+func reread(req *http.Request, of *replayReader, u *upload) (*http.Request, error) {
+	body := of.reader(u)
+	if body == nil {
+		return nil, errBodySent
+	}
+	r := *req
+	r.Body = body
+	return &r, nil
+}
+
 // rewind returns a request that can be sent again, or an error if the body cannot.
 func rewind(req *http.Request) (*http.Request, error) {
 	if req.Body == nil || req.Body == http.NoBody {
@@ -92,12 +110,7 @@ func rewind(req *http.Request) (*http.Request, error) {
 		return &r, nil
 	}
 	if b, ok := req.Body.(*replayReader); ok {
-		body := b.replay.reader()
-		if body == nil {
-			return nil, errBodySent
-		}
-		r.Body = body
-		return &r, nil
+		return reread(req, b, b.upload)
 	}
 	body, err := req.GetBody()
 	if err != nil {

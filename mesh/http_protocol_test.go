@@ -113,8 +113,8 @@ func TestRetryMethods(t *testing.T) {
 				if n := b.Calls(); n != 3 {
 					t.Errorf("%d attempts, want 3", n)
 				}
-				if counter, ok := body.(*closeCounter); ok && counter.closed != 1 {
-					t.Errorf("the body was closed %d times", counter.closed)
+				if counter, ok := body.(*closeCounter); ok && counter.closed.Load() != 1 {
+					t.Errorf("the body was closed %d times", counter.closed.Load())
 				}
 				m.HTTPClient().CloseIdleConnections()
 			})

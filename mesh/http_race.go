@@ -30,7 +30,7 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 		w.stop = stop
 		w.out = x.number(ctx, req, n)
 		if n > 1 { // the first has the request's body
-			if out, err := rewind(w.out); err != nil {
+			if out, err := renewed(w.out); err != nil {
 				w.err = err
 			} else {
 				w.out = out
@@ -63,11 +63,13 @@ func (w *httpRacer) Send() resilience.Result {
 		return resilience.Result{Kind: resilience.Refused}
 	}
 	w.resp, w.err = w.try(w.view, w.out) //nolint:bodyclose // Drop does, or the application
+	hold(w.out)
 	return w.result(w.parent, w.out.Context(), w.resp, w.err)
 }
 
 // Drop implements call.Attempt.
 func (w *httpRacer) Drop() {
+	abandon(w.out)
 	w.drop(w.out.Context(), w.resp, w.err)
 	w.end(balancer.Outcome{})
 	w.bound.Stop()
@@ -75,4 +77,7 @@ func (w *httpRacer) Drop() {
 }
 
 // Cancel implements call.Racer.
-func (w *httpRacer) Cancel() { w.stop() }
+func (w *httpRacer) Cancel() {
+	w.stop()
+	abandon(w.out)
+}

@@ -15,18 +15,22 @@ type replay struct {
 	call   *call.Call
 	source io.ReadCloser
 
-	reading sync.Mutex // held while the source is read
-
 	mu      sync.Mutex
-	moves   sync.Cond // held, or a reader is closed or abandoned
-	held    bool      // readers wait
+	moves   sync.Cond // what readers wait for may have come
+	reading bool      // the source is being read
 	kept    []byte
-	err     error           // with which the source ended
-	lost    *replayReader   // the one that read more than is kept; nil for none
-	open    int             // readers that are not closed
-	readers []*replayReader // since the last were abandoned
-	done    bool            // there will be no more readers
-	closed  bool            // the source is
+	err     error         // with which the source ended
+	lost    *replayReader // the one that read more than is kept; nil for none
+	open    int           // readers that are not closed
+	done    bool          // there will be no more attempts
+	closed  bool          // the source is
+}
+
+// upload is what an attempt sends of the body, by one reader after another.
+type upload struct {
+	// Guarded by replay.mu.
+	held      bool // readers wait
+	abandoned bool // readers end
 }
 
 // replayed returns a copy of req whose body is kept, and what keeps it.
@@ -34,54 +38,47 @@ func replayed(c *call.Call, req *http.Request) (*http.Request, *replay) {
 	b := &replay{call: c, source: req.Body}
 	b.moves.L = &b.mu
 	r := *req
-	r.Body = b.reader()
+	r.Body = b.reader(&upload{})
 	return &r, b
 }
 
 // reader returns the body from its beginning, nil if that is lost.
-func (b *replay) reader() *replayReader {
+func (b *replay) reader(u *upload) *replayReader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.lost != nil {
 		return nil
 	}
 	b.open++
-	r := &replayReader{replay: b}
-	b.readers = append(b.readers, r)
-	return r
+	return &replayReader{replay: b, upload: u}
 }
 
-// hold has readers wait, so that what becomes of an answer can be decided on though its
-// request is still being sent: a server may answer before it has read all.
-func (b *replay) hold() {
-	if b == nil {
-		return
+// hold has the readers of an attempt wait, so that what becomes of its answer can be decided
+// on though its request is still being sent: a server may answer before it has read all.
+func hold(attempt *http.Request) {
+	if r, ok := attempt.Body.(*replayReader); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.held = true
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.held = true
 }
 
-// abandon ends what readers there are, for the attempt that comes next. What they read
-// meanwhile, which is no more than they were asked for, is kept for it above any limit.
-func (b *replay) abandon() {
-	if b == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, r := range b.readers {
+// abandon ends the readers of an attempt that is not the call's. What they read meanwhile,
+// which is no more than they were asked for, is kept for other attempts above any limit.
+func abandon(attempt *http.Request) {
+	if r, ok := attempt.Body.(*replayReader); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.abandoned = true
+		r.moves.Broadcast()
 	}
-	b.readers, b.held = b.readers[:0], false
-	b.moves.Broadcast()
 }
 
-// finish says that there will be no more readers.
+// finish says that there will be no more attempts, and none waits any more.
 func (b *replay) finish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.done, b.held = true, false
+	b.done = true
 	b.moves.Broadcast()
 	b.closeUnused()
 }
@@ -90,40 +87,44 @@ func (b *replay) finish() {
 func (b *replay) closeUnused() {
 	if b.done && b.open == 0 && !b.closed {
 		b.closed = true
-		b.kept = nil
-		b.call.Forget()
+		b.forget()
 		_ = b.source.Close()
 	}
 }
 
-// replayReader is the body as one attempt sends it.
+// forget lets go of what is kept. The caller holds b.mu.
+func (b *replay) forget() {
+	b.kept = nil
+	b.call.Forget()
+}
+
+// replayReader is the body as an attempt sends it.
 type replayReader struct {
 	*replay
+	*upload
 	at int // in kept
 
-	// Guarded by replay.mu.
-	closed, abandoned bool
+	ended bool // Close was called; guarded by replay.mu
 }
 
 func (r *replayReader) Read(p []byte) (int, error) {
-	if n, err := r.readKept(p); n > 0 || err != nil {
+	if n, err, ok := r.readKept(p); ok {
 		return n, err
-	}
-	r.reading.Lock()
-	defer r.reading.Unlock()
-	if n, err := r.readKept(p); n > 0 || err != nil {
-		return n, err // another reader was quicker
 	}
 	n, err := readBody(r.source, p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.err = err
+	r.reading, r.err = false, err
+	r.moves.Broadcast()
 	switch {
-	case n == 0 || r.lost != nil || r.replay.closed: // nothing is kept once all is over
-	case r.held || r.closed || r.abandoned: // somebody else's to send, or nobody's
+	case n == 0 || r.lost != nil || r.closed: // nothing is kept once all is over
+	case r.waits() || r.ended || r.abandoned: // somebody else's to send, or nobody's
 		r.kept = append(r.kept, p[:n]...)
 		r.at += n
-	case r.done && r.open == 1, !r.call.Keep(n):
+	case r.done && r.open == 1:
+		r.lost = r
+		r.forget()
+	case !r.call.Keep(n):
 		r.lost = r
 	default:
 		r.kept = append(r.kept, p[:n]...)
@@ -132,34 +133,41 @@ func (r *replayReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readKept reads what is kept, or returns why there can be no more; nothing if the source
-// has to be read.
-func (r *replayReader) readKept(p []byte) (int, error) {
+// readKept reads what is kept, or returns why there can be no more; false if the source is
+// the reader's to read.
+func (r *replayReader) readKept(p []byte) (n int, err error, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.held && !r.closed && !r.abandoned {
+	for {
+		switch {
+		case r.ended, r.abandoned:
+			return 0, http.ErrBodyReadAfterClose, true
+		case r.waits():
+		case r.at < len(r.kept):
+			n := copy(p, r.kept[r.at:])
+			r.at += n
+			return n, nil, true
+		case r.lost != nil && r.lost != r:
+			return 0, errBodySent, true
+		case r.err != nil:
+			return 0, r.err, true
+		case !r.reading:
+			r.reading = true
+			return 0, nil, false
+		}
 		r.moves.Wait()
-	}
-	switch {
-	case r.closed, r.abandoned:
-		return 0, http.ErrBodyReadAfterClose
-	case r.at < len(r.kept):
-		n := copy(p, r.kept[r.at:])
-		r.at += n
-		return n, nil
-	case r.lost != nil && r.lost != r:
-		return 0, errBodySent
-	default:
-		return 0, r.err
 	}
 }
 
-// Close ends the attempt's reading; the source stays open for others.
+// waits reports whether the reader waits. The caller holds replay.mu.
+func (r *replayReader) waits() bool { return r.held && !r.done }
+
+// Close ends the reader; the source stays open for others.
 func (r *replayReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
-		r.closed = true
+	if !r.ended {
+		r.ended = true
 		r.open--
 		r.moves.Broadcast()
 		r.closeUnused()

@@ -22,7 +22,6 @@ type httpTries struct {
 	view  *balancer.View
 	req   *http.Request // as it is sent, within the call's context
 	out   *http.Request // the attempt's
-	kept  *replay       // nil if the body need not be kept
 	bound *call.Bound
 	resp  *http.Response
 	err   error
@@ -30,8 +29,8 @@ type httpTries struct {
 
 // attempts sends a request whose policy may have it sent several times.
 func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Response, error) {
-	var kept *replay
 	if needsGuard(req) {
+		var kept *replay
 		x.call.Track(nil)
 		req, kept = replayed(&x.call, req)
 		defer kept.finish()
@@ -43,10 +42,10 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 	out := x.number(ctx, req, 1)
 	began := x.call.Clock()
 	resp, err := x.try(view, out)
-	kept.hold()
+	hold(out)
 	result := x.result(req.Context(), ctx, resp, err)
 	if x.call.Again(&result, began) {
-		t := &httpTries{x: x, view: view, req: req, out: out, kept: kept, bound: bound, resp: resp, err: err}
+		t := &httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}
 		x.call.Track(t)
 		if x.call.Retry(req.Context(), t, &result) == nil {
 			return nil, req.Context().Err()
@@ -128,7 +127,7 @@ func (t *httpTries) Attempt(n int) call.Attempt {
 
 // Send implements call.Attempt.
 func (t *httpTries) Send() resilience.Result {
-	out, err := rewind(t.out)
+	out, err := renewed(t.out)
 	if err != nil {
 		t.err = err
 		t.x.call.Commit()
@@ -137,13 +136,13 @@ func (t *httpTries) Send() resilience.Result {
 	t.out = out
 	t.x.tried = nil                        // a backoff has passed
 	t.resp, t.err = t.x.try(t.view, t.out) //nolint:bodyclose // Drop does, or the application
-	t.kept.hold()
+	hold(t.out)
 	return t.x.result(t.req.Context(), t.out.Context(), t.resp, t.err)
 }
 
 // Drop implements call.Attempt.
 func (t *httpTries) Drop() {
-	t.kept.abandon()
+	abandon(t.out)
 	t.x.drop(t.out.Context(), t.resp, t.err)
 	t.resp = nil
 	t.bound.Stop()
@@ -152,7 +151,7 @@ func (t *httpTries) Drop() {
 // drop lets go of a response that is not the call's, and reports the outcome.
 func (x *exchange) drop(ctx context.Context, resp *http.Response, err error) {
 	if resp != nil {
-		drain(resp.Body)
+		drain(resp)
 		x.call.Done(balancer.Outcome{Code: resp.StatusCode})
 	} else if call.TimedOut(ctx) != nil {
 		x.call.Done(balancer.Outcome{Err: context.DeadlineExceeded})
@@ -171,10 +170,17 @@ const (
 	drainTime = 50 * time.Millisecond
 )
 
-func drain(body io.ReadCloser) {
+// drain does not wait for the request to have gone out, as closing an answer of HTTP/2 does:
+// its body may have nothing to send before the call is answered.
+func drain(resp *http.Response) {
+	body := resp.Body
 	timer := time.AfterFunc(drainTime, func() { _ = body.Close() })
 	_, _ = io.CopyN(io.Discard, body, maxDrain)
 	timer.Stop()
+	if sent := resp.Request.Body; sent != nil && sent != http.NoBody {
+		go body.Close()
+		return
+	}
 	_ = body.Close()
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -96,11 +97,11 @@ func (pattern) Read(p []byte) (int, error) {
 // closeCounter is a body that net/http cannot make again.
 type closeCounter struct {
 	io.Reader
-	closed int
+	closed atomic.Int32 // http.Transport closes from goroutines of its own
 }
 
 func (c *closeCounter) Close() error {
-	c.closed++
+	c.closed.Add(1)
 	return nil
 }
 
@@ -138,8 +139,8 @@ func TestConnectFailureMovesOn(t *testing.T) {
 			if err != nil || !strings.HasSuffix(string(got), want) {
 				t.Fatalf("request %d, body %s: answer %q, %v", i, name, got, err)
 			}
-			if c, ok := body.(*closeCounter); ok && c.closed != 1 {
-				t.Fatalf("request %d: the body was closed %d times", i, c.closed)
+			if c, ok := body.(*closeCounter); ok && c.closed.Load() != 1 {
+				t.Fatalf("request %d: the body was closed %d times", i, c.closed.Load())
 			}
 		}
 	}
@@ -167,8 +168,8 @@ func TestStreamBodyOutlivesDeadBackends(t *testing.T) {
 		}
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err != nil || string(got) != "alivebody" || body.closed != 1 {
-			t.Errorf("answer %q, %v; the body was closed %d times", got, err, body.closed)
+		if err != nil || string(got) != "alivebody" || body.closed.Load() != 1 {
+			t.Errorf("answer %q, %v; the body was closed %d times", got, err, body.closed.Load())
 		}
 	}
 }
@@ -208,8 +209,8 @@ func TestRefusedBodyIsClosed(t *testing.T) {
 		if _, err := m.Transport(nil).RoundTrip(req); err == nil {
 			t.Errorf("%s: no error", url)
 		}
-		if body.closed != 1 {
-			t.Errorf("%s: the body was closed %d times", url, body.closed)
+		if body.closed.Load() != 1 {
+			t.Errorf("%s: the body was closed %d times", url, body.closed.Load())
 		}
 	}
 }

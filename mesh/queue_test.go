@@ -126,8 +126,8 @@ func TestConnectionLimits(t *testing.T) {
 					if !strings.Contains(err.Error(), c.refusal) {
 						t.Errorf("%v, want %s", err, c.refusal)
 					}
-					if body.closed != 1 {
-						t.Errorf("the body was closed %d times", body.closed)
+					if body.closed.Load() != 1 {
+						t.Errorf("the body was closed %d times", body.closed.Load())
 					}
 					break
 				}

@@ -65,8 +65,8 @@ func TestReplayBodies(t *testing.T) {
 			if n := b.Calls(); n != c.attempts {
 				t.Errorf("%d attempts, want %d", n, c.attempts)
 			}
-			if counter, ok := body.(*closeCounter); ok && err == nil && counter.closed != 1 {
-				t.Errorf("the body was closed %d times", counter.closed)
+			if counter, ok := body.(*closeCounter); ok && err == nil && counter.closed.Load() != 1 {
+				t.Errorf("the body was closed %d times", counter.closed.Load())
 			}
 			m.HTTPClient().CloseIdleConnections()
 		})
