@@ -56,6 +56,10 @@ type streamAttempt struct {
 
 	receiving sync.Mutex // Header receives too, perhaps while the application does
 
+	// replayed is closed, under stream.mu, when what was sent before was sent again; nil
+	// for nothing.
+	replayed chan struct{}
+
 	once sync.Once
 	done chan struct{} // closed when grpc is finished with it
 	err  error         // then
@@ -99,16 +103,52 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 	if n > 1 {
 		_ = a.Context() // commits it, so that grpc does not send it again by itself; see notTransparently
 	}
-	for _, m := range s.sent {
-		if failed := a.SendMsg(m); failed != nil {
-			break // receiving says why
-		}
-	}
-	if s.closed {
-		_ = a.CloseSend()
+	switch {
+	case len(s.sent) > 0:
+		a.replayed = make(chan struct{})
+		go a.replay(s.sent)
+	case s.closed:
+		_ = a.ClientStream.CloseSend()
 		a.sentAll()
 	}
 	return a, nil
+}
+
+// replay sends what was sent before, beside who receives: a server may take no more before
+// its answers are taken.
+func (a *streamAttempt) replay(sent []any) {
+	for _, m := range sent {
+		if a.ClientStream.SendMsg(m) != nil {
+			break // receiving says why
+		}
+	}
+	s := a.stream
+	s.mu.Lock()
+	close(a.replayed)
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		_ = a.ClientStream.CloseSend()
+		a.sentAll()
+	}
+}
+
+// replaying reports whether replay is under way. The caller holds stream.mu.
+func (a *streamAttempt) replaying() bool {
+	select {
+	case <-a.replayed:
+		return false
+	default:
+		return a.replayed != nil
+	}
+}
+
+// SendMsg sends what comes after what was sent before.
+func (a *streamAttempt) SendMsg(m any) error {
+	if a.replayed != nil {
+		<-a.replayed
+	}
+	return a.ClientStream.SendMsg(m)
 }
 
 // again replaces an attempt that failed. Without a further attempt the error is the
@@ -334,8 +374,11 @@ func (s *retriedStream) CloseSend() error {
 	s.mu.Lock()
 	again := s.closed
 	s.closed = true
-	a := s.current
+	a, replaying := s.current, s.current.replaying()
 	s.mu.Unlock()
+	if replaying {
+		return nil // it is closed behind what was sent before
+	}
 	if !again {
 		a.sentAll()
 	}

@@ -1,0 +1,70 @@
+package mesh_test
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
+)
+
+// TestStreamsAnswerDuringReplay has a backend answer each message of a retried stream with
+// more than it was: nothing of what is sent again gets through unless answers are received
+// meanwhile.
+func TestStreamsAnswerDuringReplay(t *testing.T) {
+	const messages, answer = 200, 16 << 10
+	var calls atomic.Int32
+	b := meshtest.GRPC(t, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		first := calls.Add(1) == 1
+		for n := 0; ; n++ {
+			in := new(wrapperspb.StringValue)
+			switch err := s.RecvMsg(in); {
+			case errors.Is(err, io.EOF):
+				return nil
+			case err != nil:
+				return err
+			case first && n == messages/2:
+				return status.Error(codes.Unavailable, "once")
+			case first:
+				continue
+			}
+			if err := s.SendMsg(wrapperspb.String(strings.Repeat("x", answer))); err != nil {
+				return err
+			}
+		}
+	}))
+	m := meshtest.New(t, mesh.WithPolicy([]byte(`services: {orders: {protocol: grpc, endpoints: ["`+b.Addr+`"]}}
+routes: {orders: [{to: orders, retry: {attempts: 2, on: [unavailable], backOff: {baseInterval: 1ms}}}]}`)))
+	s := openStream(t, within(t, long), dial(t, m, "orders"))
+	sent := make(chan error, 1)
+	go func() {
+		for range messages {
+			if err := s.SendMsg(wrapperspb.String(strings.Repeat("x", 1000))); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- s.CloseSend()
+	}()
+	got := 0
+	for {
+		err := s.RecvMsg(new(wrapperspb.StringValue))
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("after %d answers: %v", got, err)
+		}
+		got++
+	}
+	if err := receive(t, "the end of what is sent", sent); err != nil || got != messages {
+		t.Errorf("%d answers, want %d; %v", got, messages, err)
+	}
+}
