@@ -226,7 +226,9 @@ func (c *Cluster) publish() {
 	}
 	for _, part := range c.snapshot.populations() {
 		for i := range part {
-			part[i].endpoint.published = true
+			if e := part[i].endpoint; !e.published {
+				e.published = true
+			}
 		}
 	}
 	c.peersOf.learn(c.snapshot)

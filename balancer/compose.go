@@ -121,7 +121,7 @@ func (r *round) buckets(g *group, f func(*locality, *tally)) {
 // unless usable is nil, and leaves their weights in r.weights.
 func (r *round) collect(g *group, l *locality, usable func(*Link) bool) []*Link {
 	links := make([]*Link, 0, l.to-l.from)
-	r.weights = r.weights[:0]
+	r.weights = slices.Grow(r.weights[:0], l.to-l.from)
 	if p := r.policy(); p.Kind == PickFirst && p.Shuffle && r.shares == nil {
 		r.shares = r.built.shares()
 	}

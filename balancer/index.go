@@ -64,3 +64,28 @@ func (e *Endpoint) learn(now *facts) {
 		e.facts.Store(&changed)
 	}
 }
+
+// priorLinks goes through the links of a snapshot beside the members of the next one, for
+// what priorMembers does.
+type priorLinks struct {
+	members []member
+	links   []*Link // of members; nil where there is none
+	next    int
+	over    []*Link // to members that find has passed over: they have moved, or are gone
+}
+
+// find returns the link to an endpoint, which may be nil, if the endpoint is near.
+func (p *priorLinks) find(e *Endpoint) (l *Link, ok bool) {
+	const near = 4
+	for i := p.next; i < min(p.next+near, len(p.members)); i++ {
+		if p.members[i].endpoint == e {
+			p.over = append(p.over, p.links[p.next:i]...)
+			p.next = i + 1
+			return p.links[i], true
+		}
+	}
+	return nil, false
+}
+
+// others returns the links that find has not returned.
+func (p *priorLinks) others() []*Link { return append(p.over, p.links[p.next:]...) }

@@ -41,7 +41,7 @@ type Link struct {
 	closed   bool
 
 	// Owned by the view's rebuild.
-	generation  uint64    // of the newest snapshot that has it
+	generation  uint64    // of the last snapshot that had it far from where it was
 	unusedSince time.Time // zero while its priority is in use
 	// How often its Conn was told to have loads reported.
 	reportingPeriod time.Duration

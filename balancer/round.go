@@ -48,17 +48,26 @@ func (r *round) adopt(s *snapshot) {
 	r.generation++
 	links := make([]*Link, len(s.members))
 	kept := 0
+	var before priorLinks
+	if r.built != nil {
+		before.members, before.links = r.built.members, r.links
+	}
 	for i, m := range s.members {
-		if l := r.byEndpoint[m.endpoint]; l != nil {
-			l.generation = r.generation
+		l, near := before.find(m.endpoint)
+		if !near {
+			if l = r.byEndpoint[m.endpoint]; l != nil {
+				l.generation = r.generation
+			}
+		}
+		if l != nil {
 			links[i] = l
 			kept++
 		}
 	}
 	if kept < len(r.byEndpoint) {
-		for e, l := range r.byEndpoint {
-			if l.generation != r.generation {
-				delete(r.byEndpoint, e)
+		for _, l := range before.others() {
+			if l != nil && l.generation != r.generation {
+				delete(r.byEndpoint, l.endpoint)
 				r.gone = append(r.gone, l)
 			}
 		}
@@ -245,11 +254,12 @@ func (r *round) makeLinks() {
 		switch {
 		case used[k] && l == nil:
 			l = newLink(r.View, s.members[k].endpoint)
-			l.generation = r.generation
 			r.byEndpoint[l.endpoint] = l
 			r.setLink(k, l)
 		case used[k]:
-			l.unusedSince = time.Time{}
+			if !l.unusedSince.IsZero() { // most are not: to write to all would cost
+				l.unusedSince = time.Time{}
+			}
 		case l == nil:
 		case l.unusedSince.IsZero():
 			l.unusedSince = r.now

@@ -1,6 +1,9 @@
 package balancer
 
-import "maps"
+import (
+	"maps"
+	"reflect"
+)
 
 // plaintext secures the endpoints that no Socket matches.
 var plaintext = &Socket{Name: "plaintext"}
@@ -34,7 +37,8 @@ func (s *Socket) secures(o *Socket) bool {
 	return s.TLS == o.TLS && s.Proxied == o.Proxied && s.DefaultProxy == o.DefaultProxy
 }
 
-// sameLabels is maps.Equal, quick for the labels of one decoded resource.
+// sameLabels is maps.Equal, quick for the same map: endpoints that did not change keep it
+// from one assignment to the next.
 func sameLabels(a, b map[string]Value) bool {
-	return len(a) == len(b) && (len(a) == 0 || maps.Equal(a, b))
+	return len(a) == len(b) && (len(a) == 0 || reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() || maps.Equal(a, b))
 }

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -76,5 +77,68 @@ func BenchmarkCold10000(b *testing.B) {
 				c.Close()
 			}
 		})
+	}
+}
+
+// TestLinksOutliveUpdates has endpoints come, go and change places, a few at a time and
+// many. What stays keeps its connection; what goes has it closed.
+func TestLinksOutliveUpdates(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	k := &fakeConnector{connects: up}
+	c := NewCluster("c", ClusterOptions{Logger: quiet})
+	defer c.Close()
+	c.Configure(&Config{PanicThreshold: 50})
+	var list []EndpointConfig
+	n := 0
+	insert := func() {
+		n++
+		list = slices.Insert(list, random.IntN(len(list)+1), EndpointConfig{Address: fmt.Sprintf("10.0.%d.%d:80", n>>8, n&255)})
+	}
+	assign := func() {
+		a := one()
+		a.Localities[0].Endpoints = slices.Clone(list)
+		c.Assign(a)
+	}
+	for range 40 {
+		insert()
+	}
+	assign()
+	v := c.View(k, httpView)
+	still(v)
+	conns := map[string]*fakeConn{}
+	for round := range 300 {
+		for range 1 + random.IntN(12) {
+			switch at := random.IntN(len(list)); random.IntN(4) {
+			case 0:
+				insert()
+			case 1:
+				list = slices.Delete(list, at, min(at+random.IntN(8), len(list)-1))
+			case 2:
+				list[at], list[0] = list[0], list[at]
+			default: // replaced
+				list = slices.Delete(list, at, at+1)
+				insert()
+			}
+		}
+		assign()
+		v.rebuild(c.snapshot)
+		for _, e := range list {
+			conn := k.conn(t, e.Address)
+			if before := conns[e.Address]; before != nil && before != conn || conn.closes > 0 {
+				t.Fatalf("round %d: the connection to %s was not kept", round, e.Address)
+			}
+			conns[e.Address] = conn
+		}
+		for address, conn := range conns {
+			if !slices.ContainsFunc(list, func(e EndpointConfig) bool { return e.Address == address }) {
+				if conn.closes != 1 {
+					t.Fatalf("round %d: the connection to %s was closed %d times", round, address, conn.closes)
+				}
+				delete(conns, address)
+			}
+		}
+		if len(v.byEndpoint) != len(list) {
+			t.Fatalf("round %d: %d links to %d endpoints", round, len(v.byEndpoint), len(list))
+		}
 	}
 }
