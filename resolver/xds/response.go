@@ -68,15 +68,17 @@ func (s *subscription) recall(r *response) {
 	}
 }
 
-// decode decodes what recall left. The bodies are copied out of the response, so
-// that one resource which is kept does not keep all of them.
+// decode decodes what recall left. The bodies of several are copied out of the
+// response, so that one resource which is kept does not keep all of them.
 func (r *response) decode(t ResourceType) {
 	for i := range r.items {
 		it := &r.items[i]
 		if it.err != nil || it.unwanted || it.known || it.body == nil {
 			continue
 		}
-		it.body = bytes.Clone(it.body)
+		if len(r.items) > 1 {
+			it.body = bytes.Clone(it.body)
+		}
 		name, value, err := decodeSafely(t, it.body)
 		if it.name == "" {
 			// The name in a Resource wrapper is what was asked for; it stands.
