@@ -37,6 +37,9 @@ func TestRateLimitActions(t *testing.T) {
 		{"other parameters", matches("queryParameterValueMatch", `, queryParameters: [{name: p, stringMatch: {exact: "1"}}]`), path + "?p=2", nil, "", true},
 		{"an address", matches("remoteAddressMatch", `, addressMatcher: {ranges: [{addressPrefix: 127.0.0.0, prefixLen: 8}]}`), path, nil, "shop: k=v,remote_address_match=yes", false},
 		{"another address", matches("remoteAddressMatch", `, addressMatcher: {ranges: [{addressPrefix: 10.0.0.0, prefixLen: 8}]}`), path, nil, "", false},
+		{"an address, a value of the request", `{remoteAddressMatch: {descriptorValue: "<%REQ(x-team)%>", addressMatcher: {ranges: [{addressPrefix: 127.0.0.0, prefixLen: 8}]}}}`, path, blue, "shop: k=v,remote_address_match=<blue>", false},
+		{"an address, an empty value", `{remoteAddressMatch: {descriptorValue: "%REQ(x-team)%", addressMatcher: {ranges: [{addressPrefix: 127.0.0.0, prefixLen: 8}]}}}`, path, nil, "", false},
+		{"an address, what stands in for an empty value", `{remoteAddressMatch: {descriptorValue: "%REQ(x-team)%", defaultValue: none, addressMatcher: {ranges: [{addressPrefix: 127.0.0.0, prefixLen: 8}]}}}`, path, nil, "shop: k=v,remote_address_match=none", false},
 		{"any but an address", matches("remoteAddressMatch", `, addressMatcher: {invertMatch: true, ranges: [{addressPrefix: 10.0.0.0, prefixLen: 8}]}`), path, nil, "shop: k=v,remote_address_match=yes", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

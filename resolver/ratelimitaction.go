@@ -17,7 +17,8 @@ import (
 
 // limitAction makes an entry of a descriptor from a request
 // (envoy.config.route.v3.RateLimit.Action). The values that policy gives are taken as
-// they are, without commands in them, as in Envoy by default.
+// they are, without commands in them, as in Envoy by default; but for that of
+// remote_address_match, which has them there too.
 type limitAction struct {
 	source limitSource
 	key    string // of the entry
@@ -33,6 +34,7 @@ type limitAction struct {
 	masks    [2]int // of IPv4 and IPv6
 	ranges   []netip.Prefix
 	invert   bool
+	format   *substitution           // of remote_address_match, where value stands in for an empty one
 	metadata *metadatav3.MetadataKey // nil for dynamic metadata, of which there are none
 }
 
@@ -74,7 +76,7 @@ func (a *limitAction) get(in *limitInput) (value string, there, ok bool) {
 		value, there = decodedQueryValue(&in.asked, a.param)
 		return value, there, there || a.skip
 	case limitRemote, limitMaskedRemote, limitRemoteMatch:
-		value, there = a.remote(in.request)
+		value, there = a.remote(in)
 		return value, there, there
 	case limitHeaderMatch:
 		matches := !slices.ContainsFunc(a.headers, func(m headerMatcher) bool { return !m.match(&in.asked) })
@@ -96,8 +98,8 @@ func (a *limitAction) get(in *limitInput) (value string, there, ok bool) {
 
 // remote is what is said of the address of whoever calls a server. A client has its calls
 // from its own program, which has none.
-func (a *limitAction) remote(r *filter.Request) (value string, ok bool) {
-	from, err := netip.ParseAddrPort(r.Peer)
+func (a *limitAction) remote(in *limitInput) (value string, ok bool) {
+	from, err := netip.ParseAddrPort(in.request.Peer)
 	if err != nil {
 		return "", false
 	}
@@ -111,8 +113,12 @@ func (a *limitAction) remote(r *filter.Request) (value string, ok bool) {
 		prefix, err := ip.Prefix(mask)
 		return prefix.String(), err == nil
 	case limitRemoteMatch:
-		in := slices.ContainsFunc(a.ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
-		return a.value, in != a.invert
+		if slices.ContainsFunc(a.ranges, func(p netip.Prefix) bool { return p.Contains(ip) }) == a.invert {
+			return "", false
+		}
+		of := subjectOf(in.request, &in.asked)
+		value = orElse(a.format.value(&of), a.value)
+		return value, value != ""
 	default:
 		return ip.String(), true
 	}
@@ -199,10 +205,17 @@ func (p *path) limitAction(m *routev3.RateLimit_Action) (a limitAction, ok bool,
 		a.masks, err = p.to("masked_remote_address").limitMasks(s.MaskedRemoteAddress)
 	case *routev3.RateLimit_Action_RemoteAddressMatch_:
 		p = p.to("remote_address_match")
-		p.warnUnread(s.RemoteAddressMatch, fieldNames("descriptor_key", "descriptor_value", "address_matcher"))
+		p.warnUnread(s.RemoteAddressMatch, fieldNames("descriptor_key", "descriptor_value", "default_value", "address_matcher"))
 		a.source, a.invert = limitRemoteMatch, s.RemoteAddressMatch.GetAddressMatcher().GetInvertMatch()
-		a.key, a.value = orElse(s.RemoteAddressMatch.GetDescriptorKey(), "remote_address_match"), s.RemoteAddressMatch.GetDescriptorValue()
-		required[0].field, required[0].value = "descriptor_value", a.value
+		a.key, a.value = orElse(s.RemoteAddressMatch.GetDescriptorKey(), "remote_address_match"), s.RemoteAddressMatch.GetDefaultValue()
+		q, known := p.to("descriptor_value"), false
+		required[0].field, required[0].value = "descriptor_value", s.RemoteAddressMatch.GetDescriptorValue()
+		if a.format, known, err = q.substitution(s.RemoteAddressMatch.GetDescriptorValue(), false); err != nil {
+			return a, false, err
+		} else if !known {
+			q.warn()
+			return a, false, nil
+		}
 		a.ranges, err = p.to("address_matcher").addressRanges(s.RemoteAddressMatch.GetAddressMatcher())
 	case *routev3.RateLimit_Action_HeaderValueMatch_:
 		p = p.to("header_value_match")

@@ -44,7 +44,12 @@ func newBackend(t *testing.T, name string) *meshtest.Backend {
 // newRecorder is a backend that tells record, too, with the body of a gRPC call as it
 // was on the wire.
 func newRecorder(t *testing.T, name string, record func(seen)) *meshtest.Backend {
-	return meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return meshtest.HTTP(t, telling(t, name, record))
+}
+
+// telling is what such a backend does.
+func telling(t *testing.T, name string, record func(seen)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return // the caller has gone
@@ -77,7 +82,7 @@ func newRecorder(t *testing.T, name string, record func(seen)) *meshtest.Backend
 			w.WriteHeader(code)
 		}
 		_, _ = w.Write(answer)
-	}))
+	})
 }
 
 // answerGRPC sends one message, by hand: grpc.Server shows neither all headers nor

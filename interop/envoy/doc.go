@@ -25,7 +25,8 @@
 // the clusters of an aggregate while their endpoints fall ill and get well, and of zones,
 // by where callers and endpoints are. Bounded load sends the same requests elsewhere.
 // Copies of mirrored calls are compared as they came. Of rate limits, which requests pass
-// buckets that do not fill, what services are asked and what becomes of their answers. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
+// buckets that do not fill, what services are asked and what becomes of their answers; of servers
+// too, to which calls come from several addresses. Endpoints fail in a row, and outlier detection ejects the same ones. What a proxy adds
 // of its own is left out of the comparison, in normalise_test.go and nowhere else.
 //
 // Faults, of which policy and requests have all calls or none, delay and abort the same ones
@@ -39,7 +40,7 @@
 // caller got, from which attempt. Under limits, calls come one after another and stay, and
 // what is compared is which of them come through, wait and are refused: of an aggregate, by
 // its own limits of retries and by its clusters' limits of all else. So it is under adaptive
-// concurrency; and of calls of which many fail, admission control refuses the same share.
+// concurrency, whose limit grows and shrinks in both as far; and of calls of which many fail, admission control refuses the same share.
 //
 // # Where they differ
 //
@@ -96,6 +97,10 @@
 //     remote_address_match make no descriptor of them. A local limit for each connection is
 //     one for all of a client's calls, and on servers one for each address and
 //     configuration, where Envoy has one for each connection.
+//   - Of a local limit a request that counts for no hits (hits_addend of 0) takes nothing, and
+//     passes. Envoy refuses it whatever there is left.
+//   - Calls to a server come from where their connections do. Envoy, unless it is told to
+//     use_remote_address, believes x-forwarded-for.
 //   - A rate limit service that answers without a code has failed. Headers that frame a
 //     message are not added for it. By envoy_grpc it cannot be asked, and always fails.
 //   - A gRPC call that is aborted by HTTP status 431 gets INTERNAL, by gRPC's table of today;

@@ -2,14 +2,17 @@ package envoy
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	localratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
@@ -22,14 +25,20 @@ import (
 // limitKey is a key of descriptors.
 func (g *generator) limitKey() string { return pick(g, "k", "k", "l") }
 
-// limitAction makes up an action. What says where a call comes from is left out: within a
-// program it comes from nowhere.
+// limitAction makes up an action. What says where a call comes from is of servers: within a
+// program it comes from nowhere. They in turn forward nothing to a cluster.
 func (g *generator) limitAction() *routev3.RateLimit_Action {
 	a := &routev3.RateLimit_Action{}
+	if g.inbound && g.one(3) {
+		return g.addressAction()
+	}
 	switch g.IntN(10) {
 	case 0:
 		a.ActionSpecifier = &routev3.RateLimit_Action_SourceCluster_{SourceCluster: &routev3.RateLimit_Action_SourceCluster{}}
 	case 1:
+		if g.inbound {
+			return g.addressAction()
+		}
 		a.ActionSpecifier = &routev3.RateLimit_Action_DestinationCluster_{DestinationCluster: &routev3.RateLimit_Action_DestinationCluster{}}
 	case 2, 3:
 		a.ActionSpecifier = &routev3.RateLimit_Action_RequestHeaders_{RequestHeaders: &routev3.RateLimit_Action_RequestHeaders{
@@ -67,6 +76,34 @@ func (g *generator) limitAction() *routev3.RateLimit_Action {
 	return a
 }
 
+// callerAddresses are where calls to servers come from.
+var callerAddresses = []string{"127.0.0.1", "127.0.0.2", "127.0.9.1", "127.200.0.1"}
+
+// addressAction makes up what says where a call comes from.
+func (g *generator) addressAction() *routev3.RateLimit_Action {
+	switch g.IntN(3) {
+	case 0:
+		return &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_RemoteAddress_{RemoteAddress: &routev3.RateLimit_Action_RemoteAddress{}}}
+	case 1:
+		m := &routev3.RateLimit_Action_MaskedRemoteAddress{}
+		if !g.one(4) {
+			m.V4PrefixMaskLen = wrapperspb.UInt32(pick(g, uint32(0), 8, 9, 20, 24, 31, 32))
+		}
+		return &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_MaskedRemoteAddress_{MaskedRemoteAddress: m}}
+	default:
+		m := &routev3.RateLimit_Action_RemoteAddressMatch{
+			DescriptorKey: pick(g, "", g.limitKey()), DescriptorValue: g.limitValue(), DefaultValue: pick(g, "", "none"),
+			AddressMatcher: &matcherv3.AddressMatcher{InvertMatch: g.one(3)},
+		}
+		for range 1 + g.IntN(2) {
+			m.AddressMatcher.Ranges = append(m.AddressMatcher.Ranges, &xdscorev3.CidrRange{
+				AddressPrefix: pick(g, append(callerAddresses, "10.0.0.0", "::1")...), PrefixLen: wrapperspb.UInt32(pick(g, uint32(0), 8, 16, 24, 30, 32)),
+			})
+		}
+		return &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_RemoteAddressMatch_{RemoteAddressMatch: m}}
+	}
+}
+
 func (g *generator) limitValue() string { return pick(g, "1", "a", "b", "%REQ(x-a)%") }
 
 // limitMetadata is that of a route.
@@ -98,6 +135,9 @@ func (g *generator) rateLimits(own, local bool) (list []*routev3.RateLimit) {
 				l.HitsAddend = &routev3.RateLimit_HitsAddend{Format: pick(g, "%REQ(x-a)%", "%REQ(x-b)%")}
 			}
 			l.HitsAddend.IsNegativeHits = g.one(4)
+			if h := l.GetHitsAddend(); local && h.GetNumber() != nil && h.GetNumber().GetValue() == 0 && !h.GetIsNegativeHits() {
+				h.Number.Value = 4
+			}
 		}
 		if !local && g.one(5) {
 			l.ApplyOnStreamDone = true
@@ -147,6 +187,12 @@ func (g *generator) localLimit() *localratelimitv3.LocalRateLimit {
 	seen := map[string]bool{}
 	for range g.IntN(6) {
 		key, value := pick(g, "k", "l", "generic_key", "header_match", "query_match"), pick(g, "", "", "1", "a", "b")
+		if g.inbound && g.one(2) {
+			key, value = "remote_address", pick(g, append(callerAddresses, "")...)
+			if g.one(2) {
+				key, value = "masked_remote_address", pick(g, "", "127.0.0.0/8", "127.0.0.2/32", "127.0.0.0/20")
+			}
+		}
 		if seen[key+"="+value] || value == "" && seen[key] {
 			continue
 		}
@@ -163,6 +209,14 @@ func (g *generator) localLimit() *localratelimitv3.LocalRateLimit {
 func (g *generator) limitedRequest() request {
 	r := g.request()
 	r.host = "shop"
+	if g.inbound {
+		r.host = pick(g, callerAddresses...)
+		for i := 0; i < len(r.header); i += 2 {
+			if strings.HasPrefix(r.header[i], "x-want-") { // of backends
+				r.header[i] = "x-other"
+			}
+		}
+	}
 	if !g.grpc && g.one(3) {
 		r.path = g.path() + pick(g, "?q=a+b", "?q=%41", "?q", "?q=&r=1", "?%71=1", "?q=%zz", "?r=a%20b&q=1&q=2", "?q=%2", "?q=a=b")
 	}

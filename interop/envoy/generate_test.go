@@ -22,6 +22,7 @@ type generator struct {
 	drains   bool     // sick endpoints are draining
 	named    bool     // endpoints have hostnames, all of them
 	forwards bool     // what is made up is of a route that sends calls to a cluster
+	inbound  bool     // policy is of a server, to which calls come from addresses
 }
 
 func newGenerator(t *testing.T, seed uint64, grpc bool, clusters ...string) *generator {

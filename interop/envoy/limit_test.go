@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,6 +38,9 @@ func (g *generator) limitedRoutes(cluster, filter string, override proto.Message
 		Metadata: limitMetadata(),
 		Action:   &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster}, RateLimits: g.rateLimits(false, local)}},
 	}
+	if g.inbound { // where routes have no action to say it in
+		r.GetRoute().RateLimits = nil
+	}
 	if override != nil {
 		r.TypedPerFilterConfig = map[string]*anypb.Any{filter: pack(g.t, override)}
 	}
@@ -50,17 +54,26 @@ func (g *generator) limitedRoutes(cluster, filter string, override proto.Message
 	}}}
 }
 
+// limitedPair is one of clients or of servers.
+func (s setup) limitedPair(t *testing.T, g *generator) *pair {
+	if g.inbound {
+		return s.inboundPair(t, g.grpc)
+	}
+	return s.pair(t, g.grpc, "shop")
+}
+
 // TestLocalLimits has requests in the same order take from buckets that do not fill, and
 // expects the same ones to pass, with the same told of the buckets.
 func TestLocalLimits(t *testing.T) {
 	const policies, requests = 40, 25
-	for _, protocol := range []string{"http1", "grpc"} {
-		t.Run(protocol, func(t *testing.T) {
-			g := newGenerator(t, seed(t), protocol == "grpc", "a")
+	for _, where := range []string{"http1", "grpc", "http1 server", "grpc server"} {
+		t.Run(where, func(t *testing.T) {
+			g := newGenerator(t, seed(t), strings.HasPrefix(where, "grpc"), "a")
+			g.inbound = strings.HasSuffix(where, "server")
 			p := setup{filters: []*hcmv3.HttpFilter{{
 				Name:       localLimitFilter,
 				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, &localratelimitv3.LocalRateLimit{StatPrefix: "l"})},
-			}}}.pair(t, g.grpc, "shop")
+			}}}.limitedPair(t, g)
 			backend := newBackend(t, "a")
 			passed, refused := 0, 0
 			enough := func() bool { return passed > requests && refused > requests }
@@ -156,7 +169,7 @@ func limitAnswer(question string) (*servicev3.RateLimitResponse, error) {
 		}
 		one := &servicev3.RateLimitResponse_DescriptorStatus{Code: code, LimitRemaining: uint32(n / 64 % 3), DurationUntilReset: durationpb.New(time.Duration(n/16%100) * time.Second)}
 		if n/128%4 > 0 {
-			one.CurrentLimit = &servicev3.RateLimitResponse_RateLimit{RequestsPerUnit: uint32(n % 50), Unit: servicev3.RateLimitResponse_RateLimit_Unit((n/256 + i) % 5)}
+			one.CurrentLimit = &servicev3.RateLimitResponse_RateLimit{RequestsPerUnit: uint32(n % 50), Unit: servicev3.RateLimitResponse_RateLimit_Unit((n/256 + i) % 8)}
 			if n/512%2 == 0 {
 				one.CurrentLimit.Name = "named"
 			}
@@ -184,9 +197,10 @@ const serviceLimitFilter = "envoy.filters.http.ratelimit"
 // the services give the same answers, the same to become of the requests.
 func TestServiceLimits(t *testing.T) {
 	const listeners, policies, requests = 4, 8, 25
-	for _, protocol := range []string{"http1", "grpc"} {
-		t.Run(protocol, func(t *testing.T) {
-			g := newGenerator(t, seed(t), protocol == "grpc", "a")
+	for _, where := range []string{"http1", "grpc", "http1 server", "grpc server"} {
+		t.Run(where, func(t *testing.T) {
+			g := newGenerator(t, seed(t), strings.HasPrefix(where, "grpc"), "a")
+			g.inbound = strings.HasSuffix(where, "server")
 			backend := newBackend(t, "a")
 			asked, refused := 0, 0
 			enough := func() bool { return asked > requests && refused > 0 }
@@ -198,7 +212,7 @@ func TestServiceLimits(t *testing.T) {
 					one.RateLimitService = limitServiceAt(s.serve(t).Addr, credentials...)
 					return []*hcmv3.HttpFilter{{Name: serviceLimitFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, one)}}}
 				}
-				p := setup{filters: filter(services[0])}.pair(t, g.grpc, "shop")
+				p := setup{filters: filter(services[0])}.limitedPair(t, g)
 				p.filters = filter(services[1], pack(t, &insecurev3.InsecureCredentials{}))
 				for range policies {
 					rules := &policy{routes: g.limitedRoutes("a", serviceLimitFilter, g.serviceLimitOverride(), false)}

@@ -141,6 +141,11 @@ const waits = "waits"
 // crowdOne plays one. A call that is neither held nor over after some time waits for a
 // connection.
 func (l *lanes) crowdOne(t *testing.T, s *side, lane int, scripts []script, after time.Duration) string {
+	return l.crowdHeld(t, s, lane, scripts, after, 0)
+}
+
+// crowdHeld holds what is held for some time more when all have begun.
+func (l *lanes) crowdHeld(t *testing.T, s *side, lane int, scripts []script, after, more time.Duration) string {
 	var plays []*play
 	var ends []chan string
 	var b strings.Builder
@@ -170,6 +175,7 @@ func (l *lanes) crowdOne(t *testing.T, s *side, lane int, scripts []script, afte
 		over.Stop()
 		plays, ends = append(plays, p), append(ends, end)
 	}
+	<-time.After(more)
 	for _, p := range plays {
 		close(p.free)
 	}

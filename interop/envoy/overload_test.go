@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	adaptivev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/adaptive_concurrency/v3"
@@ -146,6 +147,37 @@ func TestAdaptiveConcurrencyGrows(t *testing.T) {
 					report := l.crowdOne(t, s, 0, slices.Repeat([]script{{holding}}, most+1), long)
 					return strings.Count(report, "held") == most
 				})
+			}
+		})
+	}
+}
+
+// TestAdaptiveConcurrencyShrinks has calls take far less time than they might, and then far
+// more, and expects the limit to come down from its most to 2, which is the least that it
+// comes to by itself: of half of 2, and the root of that.
+func TestAdaptiveConcurrencyShrinks(t *testing.T) {
+	const most, slow = 7, 500 * time.Millisecond
+	const limits = `{"gradient_controller_config": {"concurrency_limit_params": {"concurrency_update_interval": "0.02s", "min_concurrency_limit": 1, "max_concurrency_limit": 7}, "min_rtt_calc_params": {"fixed_value": "0.1s"}}}`
+	for _, protocol := range []string{"http1", "grpc"} {
+		t.Run(protocol, func(t *testing.T) {
+			l := keptBack(t, protocol, adaptiveConcurrencyFilter, new(adaptivev3.AdaptiveConcurrency), limits)
+			l.keptBack = concurrencyLimited
+			for _, s := range l.sides() {
+				var seen []int
+				crowd := func(held time.Duration) int {
+					report := l.crowdHeld(t, s, 0, slices.Repeat([]script{{holding}}, most+1), long, held)
+					return strings.Count(report, "held")
+				}
+				await(t, s.name+" to let in as many calls as it may", func() bool { return crowd(0) == most })
+				await(t, s.name+" to let in the least", func() bool {
+					seen = append(seen, crowd(slow))
+					return seen[len(seen)-1] == 2
+				})
+				seen = append(seen, crowd(slow))
+				t.Logf("%s lets in %v", s.name, seen)
+				if !slices.IsSortedFunc(seen, func(a, b int) int { return b - a }) || seen[len(seen)-1] != 2 {
+					t.Errorf("%s lets in %v, want less and less, and 2 at the end", s.name, seen)
+				}
 			}
 		})
 	}

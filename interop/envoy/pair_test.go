@@ -27,6 +27,7 @@ type pair struct {
 	grpc        bool     // call by gRPC
 	hosts       []string // that gRPC calls
 	filters     []*hcmv3.HttpFilter
+	inbound     bool // Weft is a server
 	applied     int
 }
 
@@ -76,7 +77,7 @@ func (p *pair) apply(t *testing.T, policy *policy) bool {
 	t.Helper()
 	p.applied++
 	marker := fmt.Sprintf("/oracle.Marker/%d", p.applied)
-	policy.filters = p.filters
+	policy.filters, policy.inbound = p.filters, p.inbound
 	policy.mark(marker)
 	before := p.rejections()
 	p.cp.Apply(policy.yaml(t, p.hosts))
@@ -178,6 +179,10 @@ func (p *pair) compare(t *testing.T, r request, why func() string) answer {
 	got := p.call(t, p.weft, r)
 	for i := 0; i < 200 && want.Seen != nil && got.Seen != nil && want.Seen.Backend != got.Seen.Backend; i++ {
 		got = p.call(t, p.weft, r)
+	}
+	if p.inbound {
+		want.inboundOnly()
+		got.inboundOnly()
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("%+v (-Envoy +Weft):\n%s\n%s", r, diff, why())

@@ -29,6 +29,7 @@ type policy struct {
 	clusters  []*clusterv3.Cluster
 	endpoints []*endpointv3.ClusterLoadAssignment
 	filters   []*hcmv3.HttpFilter // of listeners, before the router; Envoy has had them from its start
+	inbound   bool                // Weft's listener is a server's
 }
 
 // routesName is the name of the route configuration of all targets.
@@ -51,6 +52,10 @@ func (p *policy) yaml(t *testing.T, hosts []string) string {
 	}
 	for _, e := range p.endpoints {
 		add(e)
+	}
+	if p.inbound {
+		add(p.inboundListener(t))
+		hosts = nil
 	}
 	for _, host := range append([]string{httpTarget}, hosts...) {
 		add(&listenerv3.Listener{

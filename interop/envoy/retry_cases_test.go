@@ -121,6 +121,15 @@ func TestRetryCases(t *testing.T) {
 		{"a rate limit that ends at a time", "http1", rateLimited(`{"name": "x-reset", "format": "UNIX_TIMESTAMP"}`), script{limited("x-reset", fmt.Sprint(time.Now().Unix()+1000)), ok}, performance{note: pause}},
 		{"a rate limit that ended long ago", "http1", rateLimited(`{"name": "x-reset", "format": "UNIX_TIMESTAMP"}`), script{limited("x-reset", "1000"), ok}, performance{note: pause}},
 		{"a rate limit that is too long", "http1", rateLimited(`{"name": "x-reset", "format": "SECONDS"}`), script{limited("x-reset", "3"), ok}, performance{note: pause}},
+		{"a rate limit by retry-after", "", rateLimited(`{"name": "retry-after", "format": "SECONDS"}`), script{limited("retry-after", "1"), ok}, performance{note: pause}},
+		{"a rate limit by retry-after, a date", "http1", rateLimited(`{"name": "retry-after", "format": "SECONDS"}`), script{limited("retry-after", "Fri, 31 Dec 2100 23:59:59 GMT"), ok}, performance{note: pause}},
+		{"a rate limit by retry-after, unless there is a header before it", "http1 http2", rateLimited(`{"name": "x-ratelimit-reset", "format": "SECONDS"}, {"name": "retry-after", "format": "SECONDS"}`),
+			script{limited("retry-after", "1", "x-ratelimit-reset", "60"), ok}, performance{note: pause}},
+		{"a rate limit by x-ratelimit-reset", "", rateLimited(`{"name": "x-ratelimit-reset", "format": "UNIX_TIMESTAMP"}, {"name": "X-RateLimit-Reset", "format": "SECONDS"}`),
+			script{limited("x-ratelimit-limit", "5, 5;w=1", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "1"), ok}, performance{note: pause}},
+		{"a rate limit by two values", "http1", rateLimited(`{"name": "retry-after", "format": "SECONDS"}`), script{limited("retry-after", "1", "retry-after", "60"), ok}, performance{note: pause}},
+		{"a rate limit of 429, in a retry", "http1 http2", `{"retry_policy": {"retry_on": "retriable-status-codes", "retriable_status_codes": [429], ` + fast + `, "rate_limited_retry_back_off": {"reset_headers": [{"name": "retry-after", "format": "SECONDS"}], "max_interval": "2s"}}}`,
+			script{{Kind: answers, Status: 429, Header: []string{"retry-after", "1"}}, ok}, performance{note: pause}},
 		{"a rate limit of no time", "http1", rateLimited(`{"name": "x-reset", "format": "SECONDS"}`), script{limited("x-reset", "0"), ok}, performance{note: pause}},
 	}
 	for _, protocol := range []string{"http1", "http2", "grpc"} {
