@@ -96,7 +96,8 @@ func TestAggregateChangesUnderLoad(t *testing.T) {
 }
 
 // TestAggregateShares has what the first cluster cannot take go to the next, in
-// proportion, each by its own policy.
+// proportion, each by its own policy. One that is named again, by an aggregate in the
+// aggregate, takes nothing more.
 func TestAggregateShares(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		a, b := p.backend(t, "a"), p.backend(t, "b")
@@ -105,12 +106,15 @@ func TestAggregateShares(t *testing.T) {
   first: {protocol: %s, endpoints: ["%s", {address: "%s", health: unhealthy}]}
   second: {protocol: %[1]s, balance: {policy: ring_hash}, endpoints: ["%[4]s"]}
   orders: {protocol: %[1]s, failover: [first, second]}
+  outer: {protocol: %[1]s, failover: [first, orders]}
 `, p.name, a.Addr, sick.Addr, b.Addr))
-		call := p.client(t, m, "orders")
-		eventually(t, call, request{}, "a", "b")
-		got := counts(t, call, request{}, 1000)
-		if got["a"] < 650 || got["a"] > 750 || got["sick"] != 0 {
-			t.Errorf("answered by %v, want 70 %% by a", got)
+		for _, target := range []string{"orders", "outer"} {
+			call := p.client(t, m, target)
+			eventually(t, call, request{}, "a", "b")
+			got := counts(t, call, request{}, 1000)
+			if got["a"] < 650 || got["a"] > 750 || got["sick"] != 0 {
+				t.Errorf("%s: answered by %v, want 70 %% by a", target, got)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -161,4 +162,26 @@ func TestLocalRateLimitOption(t *testing.T) {
 			t.Errorf("%s: %+v, want told: %v", test.name, got, test.told)
 		}
 	}
+}
+
+// TestLocalRateLimitApart has requests whose values look like one another when they are
+// written one after another, however, have buckets of their own.
+func TestLocalRateLimitApart(t *testing.T) {
+	config := localLimit(tokens(100), `rateLimits: [{actions: [{requestHeaders: {headerName: x-user, descriptorKey: user}}, {requestHeaders: {headerName: x-team, descriptorKey: team}}]}]`,
+		`descriptors: [{entries: [{key: user}, {key: team}], `+tokens(1)+`}]`)
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		m := newMesh(t, filtering(p.service("back", p.backend(t, "back")), []string{httpFilter("l", config)}, levels("", "", "", "")))
+		call := limitedClient(t, p, m, "front")
+		for i, join := range []string{"", "team", ",team=", ";team=", "|team:", "/team/", "&team=", " team ", "4 team", "4 team1 "} {
+			n := fmt.Sprint(i)
+			for _, user := range [][2]string{{"a", "b" + join + "c" + n}, {"a" + join + "b", "c" + n}} {
+				for k, pass := range []bool{true, false} {
+					got, _ := call(within(t, long), "/shop.Orders/Get", map[string]string{"x-user": user[0], "x-team": user[1]})
+					if passed := got.Status == http.StatusOK || got.Status == 0; passed != pass {
+						t.Errorf("call %d of user %q of team %q passed: %v", k+1, user[0], user[1], passed)
+					}
+				}
+			}
+		}
+	})
 }

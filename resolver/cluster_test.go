@@ -149,6 +149,8 @@ func TestRefusedClusters(t *testing.T) {
 		`{"name": "c", "loadAssignment": {"endpoints": [{"lbEndpoints": [{}]}]}}`:                             {"load_assignment.endpoints[0].lb_endpoints[0]: endpoint:"},
 		`{"name": "c", "type": "LOGICAL_DNS"}`:                                                                {"load_assignment:", "0 endpoints"},
 		`{"name": "c", ` + eds + `, "transportSocketMatches": [{"name": "x"}]}`:                               {"transport_socket_matches[0].transport_socket:", "required"},
+		`{"name": "c", "type": "ORIGINAL_DST", "lbPolicy": "CLUSTER_PROVIDED",
+			"originalDstLbConfig": {"upstreamPortOverride": 65536}}`: {"original_dst_lb_config.upstream_port_override:", "65536 is not a port"},
 		`{"name": "c", ` + eds + `, "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
 			{"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"}}}`: {"typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions]:", "must have"},
 		`{"name": "c", ` + eds + `, "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":

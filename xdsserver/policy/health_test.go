@@ -16,7 +16,7 @@ func TestHealthErrors(t *testing.T) {
 	}{
 		{"checks", `services:
   a:
-    endpoints: [{address: "192.0.2.1:1", healthCheckPort: 0}]
+    endpoints: [{address: "192.0.2.1:1", healthCheckPort: 0}, {address: "192.0.2.2:1", healthCheckPort: 65536}]
     healthChecks:
     - {}
     - {http: /, tcp: {}}
@@ -29,6 +29,7 @@ func TestHealthErrors(t *testing.T) {
     - {htttp: /}
 `, []string{
 			`3:59: 0 is not a port`,
+			`3:105: 65536 is not a port`,
 			`5:7: the check says nothing of how: one of http, grpc and tcp`,
 			`6:17: "tcp" cannot stand beside "http"`,
 			`7:14: bad path "x": want one such as /healthz`,
