@@ -188,40 +188,48 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// enter does what the switches say; false means fail.
-func (b *Backend) enter(ctx context.Context) bool {
+// enter does what the switches say. A call that ends while it waits is not served: its
+// deadline may pass here before it does at the caller.
+func (b *Backend) enter(ctx context.Context) error {
 	b.calls.Add(1)
 	if d := time.Duration(b.delay.Load()); d > 0 {
 		select {
 		case <-time.After(d):
 		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	return !b.fail.Load()
+	if b.fail.Load() {
+		return errSwitchedToFail
+	}
+	return nil
 }
 
 var errSwitchedToFail = status.Error(codes.Unavailable, "meshtest: backend is switched to fail")
 
 func (b *Backend) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if !b.enter(ctx) {
-		return nil, errSwitchedToFail
+	if err := b.enter(ctx); err != nil {
+		return nil, err
 	}
 	return next(ctx, req)
 }
 
 func (b *Backend) stream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if !b.enter(s.Context()) {
-		return errSwitchedToFail
+	if err := b.enter(s.Context()); err != nil {
+		return err
 	}
 	return next(srv, s)
 }
 
 func (b *Backend) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !b.enter(r.Context()) {
-			http.Error(w, "meshtest: backend is switched to fail", http.StatusServiceUnavailable)
-			return
+		switch err := b.enter(r.Context()); {
+		case err == nil:
+			next.ServeHTTP(w, r)
+		case r.Context().Err() != nil:
+			panic(http.ErrAbortHandler)
+		default:
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
