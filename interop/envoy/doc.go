@@ -99,6 +99,8 @@
 //     configuration, where Envoy has one for each connection.
 //   - Of a local limit a request that counts for no hits (hits_addend of 0) takes nothing, and
 //     passes. Envoy refuses it whatever there is left.
+//   - A descriptor in shadow_mode that has no tokens left refuses nothing, and the other limits
+//     go on. Envoy asks no more of them, so that a shadow opens what they hold; and tells of it.
 //   - Calls to a server come from where their connections do. Envoy, unless it is told to
 //     use_remote_address, believes x-forwarded-for.
 //   - A rate limit service that answers without a code has failed. Headers that frame a

@@ -199,8 +199,16 @@ func (g *generator) localLimit() *localratelimitv3.LocalRateLimit {
 		seen[key+"="+value], seen[key] = true, true
 		m.Descriptors = append(m.Descriptors, &limitv3.LocalRateLimitDescriptor{
 			Entries:     []*limitv3.RateLimitDescriptor_Entry{{Key: key, Value: value}},
-			TokenBucket: g.bucket(12), ShadowMode: g.one(6),
+			TokenBucket: g.bucket(12),
 		})
+	}
+	if g.one(4) && len(m.GetDescriptors()) > 0 { // a shadow, and nothing that it opens
+		one := m.GetDescriptors()[0]
+		one.ShadowMode, one.GetEntries()[0].Value = true, pick(g, "1", "a", "b")
+		m.Descriptors, m.AlwaysConsumeDefaultTokenBucket = m.GetDescriptors()[:1], wrapperspb.Bool(false)
+		for _, l := range m.GetRateLimits() {
+			l.HitsAddend = nil
+		}
 	}
 	return m
 }
