@@ -97,7 +97,7 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 		opts = followed.opts(opts)
 	}
 	var err error
-	if r.Watched() {
+	if r.retried() {
 		err = r.unaryAttempts(invocation{method, req, reply, cc, invoke, opts})
 	} else {
 		r.Context = r.number(r.Context, 1)
@@ -142,7 +142,7 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 	}
 	var s grpc.ClientStream
 	var err error
-	if r.Watched() {
+	if r.retried() {
 		s, err = r.retryStream(desc, cc, method, open, opts)
 	} else {
 		r.Context = r.number(r.Context, 1)

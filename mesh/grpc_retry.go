@@ -20,13 +20,27 @@ import (
 
 // Watched reports whether the call has a use for Finished. It is a method of
 // grpclb.Call.
-func (r *rpc) Watched() bool { return r.call.Policy() != nil }
+func (r *rpc) Watched() bool { return r.retried() || r.call.Throttled() }
+
+// retried reports whether policy may have the RPC tried again.
+func (r *rpc) retried() bool { return r.call.Policy() != nil }
 
 // Finished takes what grpc knows of an attempt that failed. It is a method of
 // grpclb.Call.
 func (r *rpc) Finished(info gbalancer.DoneInfo) {
-	if mayHaveFailed(info) {
+	if !mayHaveFailed(info) {
+		return
+	}
+	if r.retried() {
 		r.tries().saw(info)
+	}
+	r.heed(info)
+}
+
+// heed counts a server that asks not to be retried, where no attempt follows anyway.
+func (r *rpc) heed(info gbalancer.DoneInfo) {
+	if trailersOnly(info.Trailer) {
+		r.call.PushedBack(resilience.ParseGRPCPushback(info.Trailer[resilience.GRPCPushback]))
 	}
 }
 
@@ -163,7 +177,7 @@ func (r *rpc) unaryAttempts(in invocation) error {
 	var finish []func(error)
 	in.opts, finish = apart(in.opts)
 	attempts := r.retry
-	if r.call.Policy().Hedge != nil && message.Replicable(in.reply) {
+	if r.call.Policy().Hedge != nil && r.call.Retriable() && message.Replicable(in.reply) {
 		attempts = r.race
 	}
 	err := attempts(in)

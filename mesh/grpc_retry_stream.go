@@ -277,6 +277,7 @@ func (a *streamAttempt) Value(key any) any {
 func (a *streamAttempt) Finished(info gbalancer.DoneInfo) {
 	if mayHaveFailed(info) {
 		a.saw(info)
+		a.heed(info)
 	}
 }
 

@@ -35,7 +35,7 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 		req, kept = replayed(&x.call, req)
 		defer kept.finish()
 	}
-	if x.call.Policy().Hedge != nil {
+	if x.call.Policy().Hedge != nil && x.call.Retriable() {
 		return x.race(view, req)
 	}
 	ctx, bound := x.bound(req.Context(), req)

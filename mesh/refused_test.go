@@ -26,7 +26,7 @@ type refuser struct {
 	refuse func(n int, f *http2.Framer, stream uint32) bool
 
 	mu    sync.Mutex
-	seen  []string // method, attempt count and body of each request
+	seen  []string // method, attempt count or number, and body of each request
 	ended []bool   // whether its headers ended it
 }
 
@@ -65,7 +65,7 @@ func (r *refuser) serve(c net.Conn) {
 		case *http2.MetaHeadersFrame:
 			in := &incoming{method: frame.PseudoValue("method")}
 			for _, h := range frame.RegularFields() {
-				if h.Name == "x-envoy-attempt-count" {
+				if h.Name == "x-envoy-attempt-count" || h.Name == "grpc-previous-rpc-attempts" {
 					in.count = h.Value
 				}
 				if h.Name == "expect" {

@@ -61,6 +61,7 @@ func TestRetry(t *testing.T) {
 		{"response header", "", "retry: {headers: {x-again: {present: true}}}", first(act{header: map[string]string{"x-again": "1"}, fail: codes.NotFound}), 2, false, ""},
 		{"request header", "", "retry: {" + again + ", requestHeaders: {x-idempotent: {present: true}}}", failFirst(1), 1, true, ""},
 		{"method", "", "retry: {" + again + ", methods: [PUT]}", failFirst(1), 1, true, ""},
+		{"request header, hedged", "", "retry: {" + again + ", requestHeaders: {x-idempotent: {present: true}}}, hedge: {delay: 1ms}", failFirst(1), 1, true, ""},
 		{"no retries at a time", "maxRetries: 0", "retry: {" + again + "}", failFirst(1), 1, true, ""},
 		{"no budget", "retryBudget: {minRetryConcurrency: 0}", "retry: {" + again + "}", failFirst(1), 1, true, ""},
 		{"budget", "retryBudget: {budgetPercent: 0%, minRetryConcurrency: 1}", "retry: {" + again + "}", failFirst(3), 4, false, ""},

@@ -82,6 +82,12 @@
 //	                          the result
 //	  budget-returned         a retry's place is free when its attempt has ended, however it did
 //	  throttled               tokens at half or less: the failure is the result
+//	  throttle-of-others      calls of routes without a retry policy, and such as theirs does not
+//	                          name, count too: what succeeds earns, and a server that asks
+//	                          not to be retried costs (gRFC A6; TestRetryThrottling in mesh)
+//	  transparent             what grpc sends again by itself, as no server has looked at it,
+//	                          is no attempt: it has no number, and costs no token
+//	                          (TestTransparentRetries in mesh)
 //	the request
 //	  committed               it is too long to be kept: the attempt in flight decides
 //	  commit-in-backoff       the same with nothing in flight: the retry that is due is sent,

@@ -24,7 +24,5 @@
 //   - The limit of what is kept of a stream: Weft counts messages, grpc-go five bytes more for
 //     each. grpc's own transparent retry goes by the option of the call.
 //   - The cap of five attempts is for service configs: a policy by xDS has none in either.
-//   - Throttling: by a service config, calls without a retry policy pay and earn tokens too.
-//     Those of Weft do not.
 //   - num_retries of 0: grpc-go refuses the route table; Weft and Envoy do not retry.
 package grpcgo

@@ -23,8 +23,8 @@ import (
 // retryPolicy is one that both clients can be given.
 type retryPolicy struct {
 	On       []string // of gRFC A44
-	Attempts int
-	Buffer   int // bytes of a request that are kept; 0 for what is usual
+	Attempts int      // 0 for that there is no policy
+	Buffer   int      // bytes of a request that are kept; 0 for what is usual
 }
 
 func (p retryPolicy) String() string {
@@ -77,6 +77,9 @@ func newRetryPair(t *testing.T, policies ...retryPolicy) *retryPair {
 func (p *retryPair) policy(limits string) string {
 	var routes strings.Builder
 	for n, r := range p.policies {
+		if r.Attempts == 0 {
+			continue // the route for all
+		}
 		fmt.Fprintf(&routes, "    - {to: orders, match: {path: {exact: /retry.P%d/Call}}, retry: %v}\n", n, r)
 	}
 	return fmt.Sprintf("services:\n  orders: {protocol: grpc, endpoints: [%q], limits: {%s}}\nroutes:\n  orders:\n%s    - to: orders\n",

@@ -172,6 +172,7 @@ func (c *Call) Done(o balancer.Outcome) {
 		c.leave(link)
 		o.Epoch = c.epoch
 		link.Done(o)
+		c.earn(o)
 	}
 }
 
