@@ -44,6 +44,8 @@ type troubled struct {
 	echo     *grpc.Server
 	conns    atomic.Int64 // open
 	attempts sync.Map     // of each client, by its name: *atomic.Int64
+	useless  sync.Map     // those while no backend is available
+	out      *atomic.Bool // no backend is available
 
 	mu     sync.Mutex
 	ails   trouble
@@ -53,8 +55,8 @@ type troubled struct {
 	served sync.WaitGroup
 }
 
-func startTroubled(tb testing.TB, n chaosNetwork, address string) *troubled {
-	b := &troubled{tb: tb, net: n, address: address, eased: make(chan struct{})}
+func startTroubled(tb testing.TB, n chaosNetwork, address string, out *atomic.Bool) *troubled {
+	b := &troubled{tb: tb, net: n, address: address, out: out, eased: make(chan struct{})}
 	b.echo = grpc.NewServer(grpc.UnknownServiceHandler(echoStream))
 	b.listen()
 	return b
@@ -114,20 +116,25 @@ func (b *troubled) stop() {
 	b.echo.Stop()
 }
 
-// reached is how many attempts of a client there were.
-func (b *troubled) reached(client string) *atomic.Int64 {
-	n, ok := b.attempts.Load(client)
+// of is the count of a client.
+func of(m *sync.Map, client string) *atomic.Int64 {
+	n, ok := m.Load(client)
 	if !ok {
-		n, _ = b.attempts.LoadOrStore(client, new(atomic.Int64))
+		n, _ = m.LoadOrStore(client, new(atomic.Int64))
 	}
 	return n.(*atomic.Int64)
 }
 
 func (b *troubled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b.reached(r.Header.Get("client")).Add(1)
+	client := r.Header.Get("client")
+	of(&b.attempts, client).Add(1)
 	b.mu.Lock()
 	ails, eased := b.ails, b.eased
 	b.mu.Unlock()
+	if b.out.Load() {
+		ails = unavailable
+		of(&b.useless, client).Add(1)
+	}
 	rpc := strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 	pause(r.Context(), nil, time.Duration(2+rand.IntN(8))*time.Millisecond)
 	switch ails {
@@ -180,22 +187,4 @@ func pause(ctx context.Context, more <-chan struct{}, d time.Duration) bool {
 		return false
 	}
 	return true
-}
-
-// schedule has the backend fall ill and recover as seed says, for d. It is well four
-// fifths of the time.
-func (b *troubled) schedule(seed uint64, d time.Duration) {
-	random := rand.New(rand.NewPCG(seed, 0))
-	ends := time.Now().Add(d)
-	for time.Now().Before(ends) {
-		for _, t := range []trouble{well, 1 + trouble(random.IntN(int(troubles-1)))} {
-			lasts := 200*time.Millisecond + time.Duration(random.ExpFloat64()*float64(300*time.Millisecond))
-			if t == well {
-				lasts *= 4
-			}
-			b.set(t)
-			pause(context.Background(), nil, min(lasts, time.Until(ends)))
-		}
-	}
-	b.set(well)
 }
