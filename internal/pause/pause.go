@@ -11,6 +11,10 @@ func For(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil || d <= 0 {
 		return err
 	}
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
+		<-ctx.Done() // on a busy machine both may have come when one is looked at
+		return ctx.Err()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
