@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -191,12 +192,17 @@ func (c *changing) apply() error {
 	if err != nil {
 		return err
 	}
+	size := len(locality)
+	for _, e := range c.spares {
+		size += protowire.SizeTag(2) + protowire.SizeBytes(len(e))
+	}
+	locality = slices.Grow(locality, size-len(locality))
 	for _, e := range c.spares {
 		locality = protowire.AppendBytes(protowire.AppendTag(locality, 2, protowire.BytesType), e) // lb_endpoints
 	}
 	list := append([]*policy.Resource(nil), c.rest...)
 	for _, r := range c.serving {
-		assignment := append([]byte(nil), r.Body.GetValue()...)
+		assignment := slices.Grow(slices.Clone(r.Body.GetValue()), protowire.SizeTag(2)+protowire.SizeBytes(len(locality)))
 		assignment = protowire.AppendBytes(protowire.AppendTag(assignment, 2, protowire.BytesType), locality) // endpoints
 		list = append(list, policy.NewResource(r.TypeURL, r.Name, assignment))
 	}

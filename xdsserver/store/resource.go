@@ -47,6 +47,9 @@ const (
 	fieldResourceName    protowire.Number = 3
 )
 
+// hashedVersionSize is the length of a version that is a hash.
+const hashedVersionSize = 16
+
 func encode(e Entry) (*Resource, error) {
 	switch {
 	case e.TypeURL == "":
@@ -58,16 +61,13 @@ func encode(e Entry) (*Resource, error) {
 	case e.Body == nil:
 		return nil, fmt.Errorf("%s %q: no body", e.TypeURL, e.Name)
 	}
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(e.Body)
-	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", e.TypeURL, e.Name, err)
+	size := proto.Size(e.Body)
+	versionSize := len(e.Version)
+	if versionSize == 0 {
+		versionSize = hashedVersionSize
 	}
-	if e.Version == "" {
-		e.Version = fmt.Sprintf("%016x", xxhash.Sum64(body))
-	}
-
-	inner := protowire.SizeTag(fieldResourceBody) + protowire.SizeBytes(len(body)) +
-		protowire.SizeTag(fieldResourceVersion) + protowire.SizeBytes(len(e.Version)) +
+	inner := protowire.SizeTag(fieldResourceBody) + protowire.SizeBytes(size) +
+		protowire.SizeTag(fieldResourceVersion) + protowire.SizeBytes(versionSize) +
 		protowire.SizeTag(fieldResourceName) + protowire.SizeBytes(len(e.Name))
 	b := make([]byte, 0, protowire.SizeTag(fieldResources)+protowire.SizeBytes(inner))
 	b = protowire.AppendTag(b, fieldResources, protowire.BytesType)
@@ -77,7 +77,18 @@ func encode(e Entry) (*Resource, error) {
 	// DiscoveryResponse{resources: [body]}.
 	start := len(b)
 	b = protowire.AppendTag(b, fieldResourceBody, protowire.BytesType)
-	b = protowire.AppendBytes(b, body)
+	b = protowire.AppendVarint(b, uint64(size))
+	body := len(b)
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, e.Body) // in place: it may be large
+	if err == nil && len(b)-body != size {
+		err = errors.New("the body changed while it was encoded")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", e.TypeURL, e.Name, err)
+	}
+	if e.Version == "" {
+		e.Version = fmt.Sprintf("%0*x", hashedVersionSize, xxhash.Sum64(b[body:]))
+	}
 	sotw := b[start:len(b):len(b)]
 
 	b = protowire.AppendTag(b, fieldResourceVersion, protowire.BytesType)
