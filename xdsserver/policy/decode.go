@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -189,7 +190,7 @@ func (d *decoder) structure(n *yaml.Node, p path, v reflect.Value) {
 			d.nameErrorf(key, p.field(name), "%q is not supported yet", name)
 			continue
 		default:
-			d.nameErrorf(key, p.field(name), "unknown field %q", name).Suggestion = nearest(name, maps.Keys(fields))
+			d.unknownField(key, p.field(name), fields)
 			continue
 		}
 		seen[name] = key
@@ -284,12 +285,22 @@ func wantMapping(v reflect.Value) string {
 	return "a mapping"
 }
 
-func (d *decoder) wrongType(n *yaml.Node, p path, want string) {
+// unknownField reports a field that there is not: with the one that may be meant, or all
+// that there are.
+func (d *decoder) unknownField(key *yaml.Node, p path, fields map[string]field) {
+	err := d.nameErrorf(key, p, "unknown field %q", shorten(key.Value))
+	if err.Suggestion = cmp.Or(nearest(key.Value, maps.Keys(fields)), begun(key.Value, maps.Keys(fields))); err.Suggestion == "" {
+		names := slices.SortedFunc(maps.Keys(fields), func(a, b string) int { return cmp.Compare(fields[a].index, fields[b].index) })
+		err.Message += ": there are " + strings.Join(names, ", ")
+	}
+}
+
+func (d *decoder) wrongType(n *yaml.Node, p path, want string) *Error {
 	hint := ""
 	if tag := n.ShortTag(); want == "text" && n.Kind == yaml.ScalarNode && (tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp") {
 		hint = "; put it in quotes if it is meant as text"
 	}
-	d.errorf(n, p, "want %s, not %s%s", want, describe(n), hint)
+	return d.errorf(n, p, "want %s, not %s%s", want, describe(n), hint)
 }
 
 // errorf reports that the value at p cannot be read.

@@ -18,7 +18,7 @@ func TestFaultErrors(t *testing.T) {
 		{"{delay: {fixedDelay: 1s}}", `29: field "percentage" is missing`},
 		{"{delay: {fixedDelay: 0s, percentage: 1%}}", "42: 0s: it must be greater than zero"},
 		{"{delay: {fixedDelay: 1s, headerDelay: true, percentage: 1%}}", `46: "headerDelay" cannot stand beside "fixedDelay": say one of fixedDelay and headerDelay`},
-		{"{delay: {fixedDelay: 1s, percentage: 1}}", "58: want a percentage such as 2.5%, not the number 1"},
+		{"{delay: {fixedDelay: 1s, percentage: 1}}", `58: want a percentage such as 2.5%, not the number 1 (did you mean "1%"?)`},
 		{"{delay: {fixDelay: 1s, percentage: 1%}}", `30: unknown field "fixDelay" (did you mean "fixedDelay"?)`},
 		{"{abort: {percentage: 1%}}", "22: say one of httpStatus, grpcStatus and headerAbort"},
 		{"{abort: {httpStatus: 199, percentage: 1%}}", "42: httpStatus is 199: it must be from 200 to 599"},

@@ -156,7 +156,7 @@ func TestParseErrors(t *testing.T) {
 			`1:1: unknown field "servces" (did you mean "services"?)`,
 			`2:1: unknown field "route" (did you mean "routes"?)`,
 		}},
-		{"nothing near", service + "zzz: 1\n", []string{`2:1: unknown field "zzz"`}},
+		{"nothing near", service + "zzz: 1\n", []string{`2:1: unknown field "zzz": there are services, routes, filters, unknownHosts, resources`}},
 		{"failover", "services:\n  a: {endpoints: []}\n  b: {failover: [a, c, a, d], balance: {policy: random}}\n  c: {failover: [b]}\n  e: {failover: []}\n", []string{
 			`3:21: "c" leads back to "b"`,
 			`3:24: "a" stands in the failover twice`,
@@ -276,7 +276,7 @@ func TestParseErrors(t *testing.T) {
 			`3:91: "zoneAware" cannot stand beside "localityWeights": either zones have weights or calls stay in theirs`,
 			`4:41: endpoints that DNS finds have no zones to stay in`,
 			`4:79: minSize is 0: at least 1`,
-			`5:44: unknown field "forceLocal"`,
+			`5:44: unknown field "forceLocal" (did you mean "forceLocalZone"?)`,
 		}},
 		{"sessions", "services:\n  a: {endpoints: [], session: {}}\n  b: {endpoints: [], session: {cookie: 'x y', header: 'x y'}}\n  c: {endpoints: [], session: {cookie: {name: c, path: 'a;', ttl: -1s}, disabled: true}}\nfilters:\n  a: [{name: envoy.filters.http.stateful_session, config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession}}]\nroutes:\n  a:\n    - {to: a, session: {disabled: true, header: x}}\n    - {to: a, session: {header: x, keepDraining: true}}\n", []string{
 			`2:22: say one of cookie and header`,
@@ -368,7 +368,7 @@ func TestParseErrors(t *testing.T) {
 		{"query and method", service + "routes:\n  a:\n  - {to: a, match: {query: {'': {exact: a}}}}\n  - {to: a, match: {query: {x: {}}}}\n  - {to: a, match: {query: {x: {range: {}}}}}\n  - {to: a, match: {method: get}}\n  - {to: a, match: {method: 'G T'}}\n", []string{
 			`4:29: the name of a query parameter is empty`,
 			`5:29: say one of exact, prefix, suffix, contains, regex and present`,
-			`6:33: unknown field "range"`,
+			`6:33: unknown field "range": there are exact, prefix, suffix, contains, regex, present, ignoreCase`,
 			`7:29: "get" is not an HTTP method: methods are upper case (did you mean "GET"?)`,
 			`8:29: "G T" is not an HTTP method`,
 		}},

@@ -53,7 +53,10 @@ func (d *decoder) duration(n *yaml.Node, p path, v reflect.Value) {
 
 func (d *decoder) fraction(n *yaml.Node, p path, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		d.wrongType(n, p, "a percentage such as 2.5%")
+		err := d.wrongType(n, p, "a percentage such as 2.5%")
+		if f, bad := ParseFraction(n.Value + "%"); bad == nil && f >= 10_000 { // below 1, it may be a share of 1
+			err.Suggestion = n.Value + "%"
+		}
 		return
 	}
 	f, err := ParseFraction(n.Value)

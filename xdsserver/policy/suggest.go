@@ -25,6 +25,28 @@ func nearest(word string, names iter.Seq[string]) string {
 	return best
 }
 
+// begun returns the one name that begins or ends as word does, of which the other is the
+// longer; "" if there is none, or several. Words of less than four letters are no names cut
+// short.
+func begun(word string, names iter.Seq[string]) string {
+	found := ""
+	word = strings.ToLower(word)
+	for name := range names {
+		long, short := word, strings.ToLower(name)
+		if len(long) < len(short) {
+			long, short = short, long
+		}
+		if len(short) < 4 || !strings.HasPrefix(long, short) && !strings.HasSuffix(long, short) {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = name
+	}
+	return found
+}
+
 // edits is the number of letters to insert, delete, change or swap with their
 // neighbour that turns a into b (optimal string alignment distance).
 func edits(a, b string) int {

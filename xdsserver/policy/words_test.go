@@ -75,3 +75,16 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// TestBegun finds names that were cut short, or to which something was added.
+func TestBegun(t *testing.T) {
+	names := []string{"adaptiveConcurrency", "breaker", "perTryTimeout", "perTryIdleTimeout", "on", "httpStatus"}
+	for word, want := range map[string]string{
+		"adaptive": "adaptiveConcurrency", "Adaptive": "adaptiveConcurrency", "circuitBreaker": "breaker", "status": "httpStatus",
+		"timeout": "", "retryOn": "", "per": "", "concur": "", "": "",
+	} {
+		if got := begun(word, slices.Values(names)); got != want {
+			t.Errorf("begun(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
