@@ -3,7 +3,6 @@ package envoy
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -17,9 +16,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weft-mesh/weft/interop/internal/scripted"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -28,72 +26,29 @@ import (
 type actor struct {
 	name  string
 	stage *stage
-	lis   net.Listener
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	done  sync.WaitGroup
+	at    *scripted.Listener
 }
 
 // newActor serves until the test ends.
 func newActor(t *testing.T, s *stage, name string) *actor {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &actor{name: name, stage: s, lis: lis, conns: map[net.Conn]bool{}}
-	a.done.Go(a.accept)
-	t.Cleanup(a.close)
+	a := &actor{name: name, stage: s, at: scripted.Listen(t)}
+	a.at.Serve(a.serve)
 	return a
 }
 
 // endpoint is the actor in an assignment.
 func (a *actor) endpoint(t *testing.T) *endpointv3.LbEndpoint {
-	return endpoint(t, &meshtest.Backend{Addr: a.lis.Addr().String()})
+	return endpoint(t, &meshtest.Backend{Addr: a.at.Addr})
 }
 
-func (a *actor) close() {
-	a.lis.Close()
-	a.mu.Lock()
-	for c := range a.conns {
-		c.Close()
+func (a *actor) serve(c net.Conn, in *bufio.Reader) {
+	if begin, err := in.Peek(4); err != nil {
+		return
+	} else if string(begin) == http2.ClientPreface[:4] {
+		a.serveHTTP2(c, in)
+	} else {
+		a.serveHTTP1(c, in)
 	}
-	a.mu.Unlock()
-	a.done.Wait()
-}
-
-func (a *actor) accept() {
-	for {
-		c, err := a.lis.Accept()
-		if err != nil {
-			return
-		}
-		a.mu.Lock()
-		a.conns[c] = true
-		a.mu.Unlock()
-		a.done.Go(func() {
-			defer func() {
-				c.Close()
-				a.mu.Lock()
-				delete(a.conns, c)
-				a.mu.Unlock()
-			}()
-			in := bufio.NewReader(c)
-			if begin, err := in.Peek(4); err != nil {
-				return
-			} else if string(begin) == http2.ClientPreface[:4] {
-				a.serveHTTP2(c, in)
-			} else {
-				a.serveHTTP1(c, in)
-			}
-		})
-	}
-}
-
-// lose has the peer see a reset, not an end.
-func lose(c net.Conn) {
-	_ = c.(*net.TCPConn).SetLinger(0)
-	c.Close()
 }
 
 func (a *actor) serveHTTP1(c net.Conn, in *bufio.Reader) {
@@ -126,14 +81,14 @@ func (a *actor) playHTTP1(c net.Conn, in *bufio.Reader, p *play, n int, do act) 
 	defer p.leave(n)
 	gone := make(chan struct{})
 	if do.Until > 0 || do.Kind == hangs || do.Kind == stalls || do.Kind == holds {
-		a.done.Go(func() {
+		a.at.Go(func() {
 			_, _ = in.ReadByte() // there is no pipelining
 			close(gone)
 		})
 	}
 	switch do.Kind {
 	case drops:
-		lose(c)
+		scripted.Lose(c)
 		return false
 	case closes:
 		return false
@@ -274,7 +229,7 @@ func (h *http2Conn) play(s *http2Stream) {
 func (s *http2Stream) play(p *play, n int, do act) {
 	h := s.conn
 	over := make(chan struct{}) // the stream is, or the connection
-	h.actor.done.Go(func() {
+	h.actor.at.Go(func() {
 		select {
 		case <-s.gone:
 		case <-h.gone:
@@ -283,7 +238,7 @@ func (s *http2Stream) play(p *play, n int, do act) {
 	})
 	switch do.Kind {
 	case drops:
-		lose(h.c)
+		scripted.Lose(h.c)
 		return
 	case closes:
 		h.c.Close()
@@ -295,7 +250,7 @@ func (s *http2Stream) play(p *play, n int, do act) {
 		h.write(func() { _ = h.framer.WriteRSTStream(s.id, http2.ErrCodeInternal) })
 		return
 	case goesAway: // the stream before this one is the last that counts
-		h.write(func() { _ = h.framer.WriteGoAway(max(s.id, 2)-2, http2.ErrCodeNo, nil) })
+		h.write(func() { _ = h.framer.WriteGoAway(scripted.Before(s.id), http2.ErrCodeNo, nil) })
 		h.c.Close()
 		return
 	case retires:
@@ -339,16 +294,10 @@ func (s *http2Stream) answerGRPC(text string, do act) {
 			return
 		}
 		if do.Kind != late {
-			s.data(false, framed(text))
+			s.data(false, scripted.Message(text))
 		}
 		s.headers(true, trailer...)
 	}
-}
-
-// framed is a StringValue as gRPC has it on the wire.
-func framed(text string) []byte {
-	message, _ := proto.Marshal(wrapperspb.String(text))
-	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
 }
 
 func (s *http2Stream) headers(end bool, fields ...string) {

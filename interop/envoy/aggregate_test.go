@@ -11,6 +11,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -20,7 +21,7 @@ func TestAggregates(t *testing.T) {
 	const aggregates, turns = 5, 3
 	for _, protocol := range []string{"http1", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
-			g := newGenerator(t, seed(t), protocol == "grpc")
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc")
 			p := newPair(t, g.grpc, "shop")
 			var backends []*meshtest.Backend
 			for i := range 9 {

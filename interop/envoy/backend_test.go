@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,9 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
-
+	"github.com/weft-mesh/weft/interop/internal/scripted"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -74,7 +71,7 @@ func telling(t *testing.T, name string, record func(seen)) http.Handler {
 		}
 		if grpc {
 			list, _ := url.ParseQuery(r.Header.Get(wantTrailer))
-			answerGRPC(t, w, string(answer), list)
+			answerGRPC(w, string(answer), list)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -87,14 +84,10 @@ func telling(t *testing.T, name string, record func(seen)) http.Handler {
 
 // answerGRPC sends one message, by hand: grpc.Server shows neither all headers nor
 // the authority as they came.
-func answerGRPC(t *testing.T, w http.ResponseWriter, text string, trailer url.Values) {
-	message, err := proto.Marshal(wrapperspb.String(text))
-	if err != nil {
-		t.Error(err)
-	}
+func answerGRPC(w http.ResponseWriter, text string, trailer url.Values) {
 	w.Header().Set("Content-Type", "application/grpc")
 	w.Header().Set("Trailer", "Grpc-Status")
-	_, _ = w.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...))
+	_, _ = w.Write(scripted.Message(text))
 	w.Header().Set("Grpc-Status", "0")
 	for name, values := range trailer {
 		for _, v := range values {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -26,7 +27,7 @@ import (
 func TestBoundedLoad(t *testing.T) {
 	const policies, requests = 12, 16
 	p := newPair(t, false)
-	g := newGenerator(t, seed(t), false)
+	g := newGenerator(t, seeded.Seed(t), false)
 	held := &held{came: make(chan string)}
 	var backends []*meshtest.Backend
 	for i := range 5 {

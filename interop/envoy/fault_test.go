@@ -13,6 +13,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -27,7 +28,7 @@ func TestFaults(t *testing.T) {
 			for _, name := range names {
 				backends[name] = newBackend(t, name)
 			}
-			g := newGenerator(t, seed(t), protocol == "grpc", names...)
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc", names...)
 			aborted, passed := 0, 0
 			enough := func() bool { return aborted > requests && passed > requests }
 			for n := 0; n < listeners || !enough() && n < unlucky*listeners; n++ {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -25,7 +26,7 @@ func TestHash(t *testing.T) {
 	for _, protocol := range []string{"http1", "grpc"} {
 		for _, sick := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/sick=%v", protocol, sick), func(t *testing.T) {
-				g := newGenerator(t, seed(t), protocol == "grpc")
+				g := newGenerator(t, seeded.Seed(t), protocol == "grpc")
 				p := newPair(t, g.grpc, "shop")
 				var backends []*meshtest.Backend
 				for i := range 7 {

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -68,7 +69,7 @@ func TestLocalLimits(t *testing.T) {
 	const policies, requests = 40, 25
 	for _, where := range []string{"http1", "grpc", "http1 server", "grpc server"} {
 		t.Run(where, func(t *testing.T) {
-			g := newGenerator(t, seed(t), strings.HasPrefix(where, "grpc"), "a")
+			g := newGenerator(t, seeded.Seed(t), strings.HasPrefix(where, "grpc"), "a")
 			g.inbound = strings.HasSuffix(where, "server")
 			p := setup{filters: []*hcmv3.HttpFilter{{
 				Name:       localLimitFilter,
@@ -199,7 +200,7 @@ func TestServiceLimits(t *testing.T) {
 	const listeners, policies, requests = 4, 8, 25
 	for _, where := range []string{"http1", "grpc", "http1 server", "grpc server"} {
 		t.Run(where, func(t *testing.T) {
-			g := newGenerator(t, seed(t), strings.HasPrefix(where, "grpc"), "a")
+			g := newGenerator(t, seeded.Seed(t), strings.HasPrefix(where, "grpc"), "a")
 			g.inbound = strings.HasSuffix(where, "server")
 			backend := newBackend(t, "a")
 			asked, refused := 0, 0

@@ -13,6 +13,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -23,7 +24,7 @@ func TestMirrors(t *testing.T) {
 	for _, protocol := range []string{"http1", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
 			names := []string{"a", "b", "c"}
-			g := newGenerator(t, seed(t), protocol == "grpc", names...)
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc", names...)
 			rec := &recorded{byID: map[string][]seen{}}
 			backends := map[string]*meshtest.Backend{}
 			for _, name := range names {

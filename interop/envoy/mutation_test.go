@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -30,7 +31,7 @@ func TestMutations(t *testing.T) {
 			for _, name := range names {
 				backends[name] = newBackend(t, name)
 			}
-			g := newGenerator(t, seed(t), protocol == "grpc", names...)
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc", names...)
 			changed, reached := 0, 0
 			for range listeners {
 				filters := g.mutationFilters()

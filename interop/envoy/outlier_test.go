@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -19,7 +20,7 @@ import (
 func TestOutliers(t *testing.T) {
 	const policies = 16
 	p := newPair(t, false)
-	g := newGenerator(t, seed(t), false)
+	g := newGenerator(t, seeded.Seed(t), false)
 	var backends []*meshtest.Backend
 	for i := range 6 {
 		backends = append(backends, newBackend(t, fmt.Sprint("b", i)))

@@ -4,10 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -193,26 +189,6 @@ func (p *pair) compare(t *testing.T, r request, why func() string) answer {
 // unlucky is how many times as much a test makes up, at most, until it has met what it is
 // for.
 const unlucky = 10
-
-// seedVar replays a run.
-const seedVar = "WEFT_SEED"
-
-// seed is what the generators of a test begin with.
-func seed(t *testing.T) uint64 {
-	n := rand.Uint64()
-	if s := os.Getenv(seedVar); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 0, 64); err != nil {
-			t.Fatalf("%s: %v", seedVar, err)
-		}
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("once more: %s=%d go test -run '%s' ./envoy", seedVar, n, strings.ReplaceAll(t.Name(), "/", "$/^"))
-		}
-	})
-	return n
-}
 
 // describe shows a route configuration.
 func describe(rc *routev3.RouteConfiguration) string {

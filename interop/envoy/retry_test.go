@@ -2,6 +2,8 @@ package envoy
 
 import (
 	"testing"
+
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 )
 
 // TestRetries makes up retry policies and what comes of attempts, and expects as many
@@ -10,7 +12,7 @@ func TestRetries(t *testing.T) {
 	const policies, rules, scripts = 2, 40, 5
 	for _, protocol := range []string{"http1", "http2", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
-			g := &retryGenerator{newGenerator(t, seed(t), protocol == "grpc"), protocol != "http1"}
+			g := &retryGenerator{newGenerator(t, seeded.Seed(t), protocol == "grpc"), protocol != "http1"}
 			l := newLanes(t, g.grpc, 6, 2)
 			attempts := map[int]int{}
 			finals := map[string]int{}

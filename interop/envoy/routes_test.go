@@ -3,6 +3,7 @@ package envoy
 import (
 	"testing"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -18,7 +19,7 @@ func TestRoutes(t *testing.T) {
 			for _, name := range names {
 				backends[name] = newBackend(t, name)
 			}
-			g := newGenerator(t, seed(t), protocol == "grpc", names...)
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc", names...)
 			hosts := []string{"shop", "shop.example", "a.shop.example", "api.test:8080", "x.org"}
 			p := newPair(t, g.grpc, hosts...)
 			refused, reached := 0, map[string]int{}

@@ -16,6 +16,7 @@ import (
 	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/type/http/v3"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -30,7 +31,7 @@ func TestSessions(t *testing.T) {
 	}}
 	for _, protocol := range []string{"http1", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
-			g := newGenerator(t, seed(t), protocol == "grpc")
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc")
 			p := setup{filters: []*hcmv3.HttpFilter{{
 				Name: sessionFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(t, base)},
 			}}}.pair(t, g.grpc, "shop")

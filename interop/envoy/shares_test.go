@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -62,7 +63,7 @@ func TestPriorities(t *testing.T) {
 // TestWeights divides calls by the weights of clusters, endpoints and localities.
 func TestWeights(t *testing.T) {
 	p := newPair(t, false)
-	g := newGenerator(t, seed(t), false)
+	g := newGenerator(t, seeded.Seed(t), false)
 	var backends []*meshtest.Backend
 	for i := range 6 {
 		backends = append(backends, newBackend(t, fmt.Sprint("b", i)))
@@ -108,7 +109,7 @@ func TestWeights(t *testing.T) {
 func TestSubsets(t *testing.T) {
 	const n = 60
 	p := newPair(t, false)
-	g := newGenerator(t, seed(t), false)
+	g := newGenerator(t, seeded.Seed(t), false)
 	labels := []map[string]any{
 		{"version": "1", "stage": "prod"}, {"version": "1", "stage": "dev"}, {"version": "2", "stage": "prod"},
 		{"version": "2"}, {"stage": "canary"}, {},

@@ -7,13 +7,15 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	templatematchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	templaterewritev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/rewrite/uri_template/v3"
+
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 )
 
 // TestTemplateRewrite rewrites paths by templates (path_rewrite_policy).
 func TestTemplateRewrite(t *testing.T) {
 	for _, protocol := range []string{"http1", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
-			g := newGenerator(t, seed(t), protocol == "grpc")
+			g := newGenerator(t, seeded.Seed(t), protocol == "grpc")
 			p := newPair(t, g.grpc, "shop")
 			backend := newBackend(t, "a")
 			for range 10 {

@@ -13,6 +13,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -23,7 +24,7 @@ const localCluster = "callers-themselves"
 // expects the same shares of the calls in each zone.
 func TestZones(t *testing.T) {
 	const layouts = 16
-	g := newGenerator(t, seed(t), false)
+	g := newGenerator(t, seeded.Seed(t), false)
 	p := setup{zone: "a", local: localCluster}.pair(t, false)
 	var backends []*meshtest.Backend
 	for i := range 8 {

@@ -129,7 +129,7 @@ func (p *retryPair) dialPlain(t *testing.T, tokens int, ratio float64) client {
 		methods = append(methods, fmt.Sprintf(`{"name": [{"service": "retry.P%d"}], "retryPolicy": {"maxAttempts": %d, "initialBackoff": "0.001s", "maxBackoff": "0.002s", "backoffMultiplier": 2, "retryableStatusCodes": [%s]}}`,
 			n, r.Attempts, strings.Join(on, ", ")))
 	}
-	conn, err := grpc.NewClient("passthrough:///"+p.backend.addr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///"+p.backend.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"methodConfig": [%s], "retryThrottling": {"maxTokens": %d, "tokenRatio": %v}}`, strings.Join(methods, ", "), tokens, ratio)))
 	if err != nil {
 		t.Fatal(err)

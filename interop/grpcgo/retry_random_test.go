@@ -2,35 +2,15 @@ package grpcgo
 
 import (
 	"math/rand/v2"
-	"os"
 	"strconv"
-	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/weft-mesh/weft/interop/internal/seeded"
 )
 
-// seedVar has a test use the seed of one that failed.
-const seedVar = "WEFT_SEED"
-
-// seed is for what a test makes up.
-func seed(t *testing.T) uint64 {
-	n := rand.Uint64()
-	if s := os.Getenv(seedVar); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 0, 64); err != nil {
-			t.Fatalf("%s: %v", seedVar, err)
-		}
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("once more: %s=%d go test -run '^%s$' ./grpcgo", seedVar, n, strings.ReplaceAll(t.Name(), "/", "$/^"))
-		}
-	})
-	return n
-}
-
-func newGenerator(t *testing.T) generator { return generator{rand.New(rand.NewPCG(seed(t), 0))} }
+func newGenerator(t *testing.T) generator { return generator{rand.New(rand.NewPCG(seeded.Seed(t), 0))} }
 
 // TestRandomRetries makes up policies, calls and what becomes of their attempts, and expects
 // of Weft as many attempts as of grpc-go, and the same end.

@@ -57,7 +57,7 @@ type outcome struct {
 
 // retryPair is both clients, with a backend and retry policies.
 type retryPair struct {
-	backend  *scripted
+	backend  *backend
 	clients  []client
 	policies []retryPolicy
 	calls    int
@@ -83,7 +83,7 @@ func (p *retryPair) policy(limits string) string {
 		fmt.Fprintf(&routes, "    - {to: orders, match: {path: {exact: /retry.P%d/Call}}, retry: %v}\n", n, r)
 	}
 	return fmt.Sprintf("services:\n  orders: {protocol: grpc, endpoints: [%q], limits: {%s}}\nroutes:\n  orders:\n%s    - to: orders\n",
-		p.backend.addr(), limits, routes.String())
+		p.backend.Addr, limits, routes.String())
 }
 
 // compare makes the call by both clients, and returns what is of grpc-go and a difference

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/interop/internal/scripted"
 )
 
 // turn is what becomes of one attempt.
@@ -64,56 +64,38 @@ type attempt struct {
 // callHeader says which call an attempt is of.
 const callHeader = "x-call"
 
-// scripted is a backend that speaks gRPC by hand, to do also what no server does of itself.
-type scripted struct {
-	lis  net.Listener
-	done sync.WaitGroup
+// backend is one that speaks gRPC by hand.
+type backend struct {
+	*scripted.Listener
 
 	mu       sync.Mutex
-	conns    map[net.Conn]bool
 	scripts  map[string]script
 	attempts map[string][]attempt
 }
 
 // newScripted serves until the test ends.
-func newScripted(t *testing.T) *scripted {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &scripted{lis: lis, conns: map[net.Conn]bool{}, scripts: map[string]script{}, attempts: map[string][]attempt{}}
-	s.done.Go(s.accept)
-	t.Cleanup(func() {
-		lis.Close()
-		s.mu.Lock()
-		for c := range s.conns {
-			c.Close()
-		}
-		s.mu.Unlock()
-		s.done.Wait()
-	})
+func newScripted(t *testing.T) *backend {
+	s := &backend{Listener: scripted.Listen(t), scripts: map[string]script{}, attempts: map[string][]attempt{}}
+	s.Serve(s.serve)
 	return s
 }
 
-// addr is where it listens.
-func (s *scripted) addr() string { return s.lis.Addr().String() }
-
 // open has attempts of a call go by a script.
-func (s *scripted) open(id string, sc script) {
+func (s *backend) open(id string, sc script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scripts[id] = sc
 }
 
 // seen are the attempts that came of a call.
-func (s *scripted) seen(id string) []attempt {
+func (s *backend) seen(id string) []attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.attempts[id]
 }
 
 // enter counts an attempt in and returns its turn, and where to note what it is sent.
-func (s *scripted) enter(id, previous string) (turn, func(request []int)) {
+func (s *backend) enter(id, previous string) (turn, func(request []int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, sc := len(s.attempts[id]), s.scripts[id]
@@ -128,29 +110,10 @@ func (s *scripted) enter(id, previous string) (turn, func(request []int)) {
 	}
 }
 
-func (s *scripted) accept() {
-	for {
-		c, err := s.lis.Accept()
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.conns[c] = true
-		s.mu.Unlock()
-		s.done.Go(func() {
-			s.serve(c)
-			c.Close()
-			s.mu.Lock()
-			delete(s.conns, c)
-			s.mu.Unlock()
-		})
-	}
-}
-
 // scriptedConn is a connection. One goroutine reads its frames.
 type scriptedConn struct {
 	net.Conn
-	backend *scripted
+	backend *backend
 
 	mu      sync.Mutex
 	more    sync.Cond // something came
@@ -171,8 +134,7 @@ type scriptedStream struct {
 	gone    bool
 }
 
-func (s *scripted) serve(c net.Conn) {
-	in := bufio.NewReader(c)
+func (s *backend) serve(c net.Conn, in *bufio.Reader) {
 	if _, err := io.CopyN(io.Discard, in, int64(len(http2.ClientPreface))); err != nil {
 		return
 	}
@@ -223,7 +185,7 @@ func (h *scriptedConn) read(f http2.Frame) {
 			}
 		}
 		do, note := h.backend.enter(id, previous)
-		h.backend.done.Go(func() { s.play(do, note) })
+		h.backend.Go(func() { s.play(do, note) })
 	case *http2.DataFrame:
 		if n := uint32(len(f.Data())); n > 0 {
 			_ = h.framer.WriteWindowUpdate(0, n)
@@ -300,10 +262,9 @@ func (s *scriptedStream) play(do turn, note func([]int)) {
 	case fails:
 		h.write(func() { _ = h.framer.WriteRSTStream(s.id, http2.ErrCodeInternal) })
 	case goesAway: // the peer closes the connection
-		h.write(func() { _ = h.framer.WriteGoAway(max(s.id, 2)-2, http2.ErrCodeNo, nil) })
+		h.write(func() { _ = h.framer.WriteGoAway(scripted.Before(s.id), http2.ErrCodeNo, nil) })
 	case drops:
-		_ = h.Conn.(*net.TCPConn).SetLinger(0)
-		h.Close()
+		scripted.Lose(h.Conn)
 	case hangs:
 		s.await(func() bool { return false })
 	}
@@ -322,7 +283,5 @@ func (s *scriptedStream) headers(last bool, fields ...string) {
 
 // message sends a StringValue.
 func (s *scriptedStream) message(text string) {
-	b, _ := proto.Marshal(wrapperspb.String(text))
-	framed := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...)
-	s.conn.write(func() { _ = s.conn.framer.WriteData(s.id, false, framed) })
+	s.conn.write(func() { _ = s.conn.framer.WriteData(s.id, false, scripted.Message(text)) })
 }
