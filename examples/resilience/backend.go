@@ -43,22 +43,33 @@ func (b *backend) serve(ctx context.Context) bool {
 	return b.failEvery == 0 || n%b.failEvery != 0
 }
 
+// arrivals are the attempts that reached the backends.
+type arrivals struct {
+	all     int
+	failing int // at the backend that fails now and then
+}
+
 // attempts counts what reached the backends, by the service that the caller named.
 type attempts struct {
 	mu sync.Mutex
-	by map[string]int
+	by map[string]arrivals
 }
 
-func (a *attempts) add(service string) {
+func (a *attempts) add(service string, at *backend) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by == nil {
-		a.by = map[string]int{}
+		a.by = map[string]arrivals{}
 	}
-	a.by[service]++
+	n := a.by[service]
+	n.all++
+	if at.failEvery > 0 {
+		n.failing++
+	}
+	a.by[service] = n
 }
 
-func (a *attempts) of(service string) int {
+func (a *attempts) of(service string) arrivals {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.by[service]
@@ -66,7 +77,7 @@ func (a *attempts) of(service string) int {
 
 func (b *backend) grpcServer(seen *attempts) *grpc.Server {
 	s := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		seen.add(metadata.ValueFromIncomingContext(ctx, ":authority")[0])
+		seen.add(metadata.ValueFromIncomingContext(ctx, ":authority")[0], b)
 		if !b.serve(ctx) {
 			return nil, status.Error(codes.Unavailable, "out of stock")
 		}
@@ -79,7 +90,7 @@ func (b *backend) grpcServer(seen *attempts) *grpc.Server {
 func (b *backend) httpServer(seen *attempts) *http.Server {
 	next := shop.Handler("shop")
 	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen.add(r.Host)
+		seen.add(r.Host, b)
 		if !b.serve(r.Context()) {
 			http.Error(w, "out of stock", http.StatusServiceUnavailable)
 			return

@@ -1,6 +1,6 @@
 // Command resilience calls three backends, of which one fails now and then and one is
-// slow now and then, with and without a policy that tries again, and prints what the
-// callers see of it side by side, for gRPC and for HTTP.
+// slow now and then, with and without a policy that tries again and leaves out what mostly
+// fails, and prints what the callers see of it side by side, for gRPC and for HTTP.
 package main
 
 import (
@@ -36,6 +36,7 @@ func main() {
 type column struct {
 	title, service string
 	result
+	arrivals
 }
 
 func run(out io.Writer) ([]column, error) {
@@ -74,7 +75,10 @@ func run(out io.Writer) ([]column, error) {
 	}
 	err = call(ctx, m, columns)
 	if err == nil {
-		err = table(out, columns, seen)
+		for i := range columns {
+			columns[i].arrivals = seen.of(columns[i].service)
+		}
+		err = table(out, columns)
 	}
 	return columns, errors.Join(err, m.Close(ctx))
 }
@@ -119,7 +123,7 @@ func get(ctx context.Context, client *http.Client, service string) error {
 }
 
 // table prints the columns side by side.
-func table(out io.Writer, columns []column, seen *attempts) error {
+func table(out io.Writer, columns []column) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	row := func(name string, cell func(c column) string) {
 		fmt.Fprint(w, name, "\t")
@@ -133,6 +137,7 @@ func table(out io.Writer, columns []column, seen *attempts) error {
 	row("failed", func(c column) string { return fmt.Sprintf("%.1f %%", 100*float64(c.failed)/float64(c.calls)) })
 	row("median", func(c column) string { return c.quantile(50).String() })
 	row("99 % within", func(c column) string { return c.quantile(99).String() })
-	row("attempts a call", func(c column) string { return fmt.Sprintf("%.2f", float64(seen.of(c.service))/float64(c.calls)) })
+	row("attempts a call", func(c column) string { return fmt.Sprintf("%.2f", float64(c.all)/float64(c.calls)) })
+	row("at the failing one", func(c column) string { return fmt.Sprintf("%.0f %%", 100*float64(c.failing)/float64(c.all)) })
 	return w.Flush()
 }
