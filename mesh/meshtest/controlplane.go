@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-mesh/weft/internal/testport"
 	"github.com/weft-mesh/weft/mesh"
 	"github.com/weft-mesh/weft/xdsserver"
 	"github.com/weft-mesh/weft/xdsserver/policy"
@@ -32,8 +33,17 @@ type ControlPlane struct {
 // NewControlPlane starts a control plane that serves nothing yet.
 func NewControlPlane(tb testing.TB) *ControlPlane {
 	tb.Helper()
-	c := &ControlPlane{Addr: "127.0.0.1:0", tb: tb, log: logger(tb)}
-	c.Start()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("meshtest: control plane: %v", err)
+	}
+	release, err := testport.Hold(l)
+	if err != nil {
+		tb.Fatalf("meshtest: control plane: %v", err)
+	}
+	tb.Cleanup(release)
+	c := &ControlPlane{Addr: l.Addr().String(), tb: tb, log: logger(tb)}
+	c.start(l)
 	tb.Cleanup(c.Kill)
 	return c
 }
@@ -74,7 +84,12 @@ func (c *ControlPlane) Start() {
 	if err != nil {
 		c.tb.Fatalf("meshtest: control plane: %v", err)
 	}
-	c.Addr = l.Addr().String()
+	c.start(l)
+}
+
+// start serves. The caller holds c.mu, or has c to itself.
+func (c *ControlPlane) start(l net.Listener) {
+	c.tb.Helper()
 	c.server = xdsserver.New(xdsserver.Options{Logger: c.log})
 	if c.policy != nil {
 		if err := c.server.Apply(c.policy); err != nil {
