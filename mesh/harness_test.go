@@ -285,7 +285,7 @@ func reached(c *sync.Cond, d time.Duration, holds func() bool) bool {
 // until waits for a condition, which is asked for again and again.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(long); !holds(); {
+	for deadline := time.Now().Add(long); !holds(); pause(t.Context(), nil, time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not so in %v: %s", long, what)
 		}
