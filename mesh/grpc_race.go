@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"sync"
 
 	"google.golang.org/grpc"
 	gbalancer "google.golang.org/grpc/balancer"
@@ -23,15 +24,24 @@ type racer struct {
 	parent context.Context // the call's
 	stop   context.CancelFunc
 	bound  *call.Bound
+	sent   func() // says that Send has returned
 	err    error
 
 	header, trailer metadata.MD
 	peer            peer.Peer
 }
 
-// race makes the attempts, several at a time.
+// race makes the attempts, several at a time. It waits for those that it cancels, because
+// they may have yet to marshal the request, which is the application's again then.
 func (r *rpc) race(in invocation) error {
-	winner := r.call.Race(r.Context, func(n int) call.Racer { return r.racer(in, n) })
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	winner := r.call.Race(r.Context, func(n int) call.Racer {
+		sending.Add(1)
+		w := r.racer(in, n)
+		w.sent = sending.Done
+		return w
+	})
 	if winner == nil {
 		return contextError(r.Context)
 	}
@@ -81,6 +91,7 @@ func (w *racer) Finished(info gbalancer.DoneInfo) {
 
 // Send implements call.Attempt.
 func (w *racer) Send() resilience.Result {
+	defer w.sent()
 	w.err = w.invoke(w, w.method, w.req, w.reply, w.cc, w.opts...)
 	result := w.result(w.parent, w.err, &w.ended)
 	if result.Kind == resilience.TimedOut {

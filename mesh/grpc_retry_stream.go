@@ -231,6 +231,7 @@ func (s *retriedStream) end(err error) {
 	s.unstop()
 	if last != nil {
 		last.drop()
+		err = last.timeout(err)
 	}
 	if errors.Is(err, io.EOF) {
 		err = nil
@@ -395,7 +396,7 @@ func (s *retriedStream) RecvMsg(m any) error {
 		err := a.RecvMsg(m)
 		if last {
 			a.bound.Progress()
-			return s.timeout(a, err)
+			return a.timeout(err)
 		}
 		if err == nil || errors.Is(err, io.EOF) {
 			if s.answered(a) {
@@ -417,7 +418,7 @@ func (s *retriedStream) failed() error {
 }
 
 // timeout puts the reason in place of the cancellation of an attempt that was given up.
-func (s *retriedStream) timeout(a *streamAttempt, err error) error {
+func (a *streamAttempt) timeout(err error) error {
 	if err != nil && !errors.Is(err, io.EOF) && call.TimedOut(a.rpc.Context) != nil {
 		return timedOut(a.rpc.Context)
 	}

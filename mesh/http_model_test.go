@@ -131,12 +131,14 @@ type modelBody struct {
 	mu     sync.Mutex
 	at     int
 	closed int
+	late   int // reads after that
 }
 
 func (b *modelBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed > 0 {
+		b.late++
 		return 0, http.ErrBodyReadAfterClose // net/http closes bodies that it reads, too
 	}
 	end := min(b.at+7, len(b.text))

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"net/http"
+	"sync"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/mesh/internal/call"
@@ -17,14 +18,24 @@ type httpRacer struct {
 	out    *http.Request
 	bound  *call.Bound
 	stop   context.CancelFunc
+	sent   func() // says that Send has returned
 	resp   *http.Response
 	err    error
 }
 
-// race sends the request as several attempts, perhaps at the same time.
+// race sends the request as several attempts, perhaps at the same time. Once it is answered
+// the application may change the request and reuse the memory of its body, whatever is left
+// of attempts: they have headers of their own, and a body that can be had again is waited
+// for. One that cannot is read until it is closed.
 func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response, error) {
+	var sending sync.WaitGroup
+	if _, streamed := req.Body.(*replayReader); !streamed {
+		defer sending.Wait()
+	}
+	req = apartFrom(req)
 	winner := x.call.Race(req.Context(), func(n int) call.Racer {
-		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view}
+		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view, sent: sending.Done}
+		sending.Add(1)
 		ctx, stop := context.WithCancel(req.Context())
 		ctx, w.bound = x.bound(ctx, req)
 		w.stop = stop
@@ -56,8 +67,19 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 	return x.settle(w.out.Context(), w.bound, w.resp, nil)
 }
 
+// apartFrom returns a copy of req that the application does not change.
+func apartFrom(req *http.Request) *http.Request {
+	r, u := *req, *req.URL
+	r.URL = &u
+	if r.Header = req.Header.Clone(); r.Header == nil {
+		r.Header = http.Header{}
+	}
+	return &r
+}
+
 // Send implements call.Attempt.
 func (w *httpRacer) Send() resilience.Result {
+	defer w.sent()
 	if w.err != nil { // the body cannot be had again
 		w.call.Commit()
 		return resilience.Result{Kind: resilience.Refused}

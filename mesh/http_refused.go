@@ -88,6 +88,8 @@ type soleRequest struct {
 type soleBody struct {
 	of *http.Request
 
+	reading sync.Mutex // held while the source is read
+
 	mu       sync.Mutex // http.Transport reads and closes from different goroutines
 	source   io.ReadCloser
 	read     bool // or not to be had again
@@ -96,6 +98,8 @@ type soleBody struct {
 }
 
 func (b *soleBody) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	source, err := b.begin()
 	if err != nil {
 		return 0, err
@@ -106,7 +110,10 @@ func (b *soleBody) Read(p []byte) (int, error) {
 func (b *soleBody) begin() (io.ReadCloser, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed && !b.read {
+	switch {
+	case b.closed && b.read:
+		return nil, http.ErrBodyReadAfterClose
+	case b.closed:
 		again, err := rewind(b.of)
 		if err != nil {
 			return nil, err
@@ -155,13 +162,18 @@ func (b *answeringBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// end closes the body for good, and reports whether it was read.
+// end closes the body for good, and reports whether it was read. net/http may still read it
+// when a request was cancelled: that is waited for, except where others may read the source.
 func (b *soleBody) end() bool {
 	b.mu.Lock()
 	read := b.read
 	b.read = true // it is not had again
 	b.mu.Unlock()
 	_ = b.Close()
+	if _, shared := b.of.Body.(*replayReader); !shared {
+		b.reading.Lock()
+		b.reading.Unlock() //nolint:staticcheck // nothing is to be done but to wait
+	}
 	return read
 }
 

@@ -374,5 +374,6 @@ func TestStreamModel(t *testing.T) {
 // FuzzStream is TestStreamModel with cases of the fuzzer.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte{2, 0, 1, 3, 0, 1, 2, 0, 1, 0, 0, 2, 1, 0, 5, 0, 0, 1, 2, 3})
+	f.Add([]byte{12, 157, 255, 2, 0, 1, 1, 0, 11, 7, 136, 249}) // a committed attempt takes too long
 	f.Fuzz(func(t *testing.T, data []byte) { runStream(t, drawStream(data)) })
 }

@@ -44,8 +44,8 @@ func TestBodyClosedUnread(t *testing.T) {
 		synctest.Wait()
 
 		for i, b := range bodies {
-			if b.closed != 1 {
-				t.Errorf("body %d of %d was closed %d times", i+1, len(bodies), b.closed)
+			if b.closed != 1 || b.late != 0 {
+				t.Errorf("body %d of %d was closed %d times, and read %d times after that", i+1, len(bodies), b.closed, b.late)
 			}
 		}
 		if err := m.Close(within(t, time.Second)); err != nil {

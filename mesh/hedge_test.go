@@ -1,0 +1,130 @@
+package mesh_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
+)
+
+// TestHedgedRequestReused has the application change its request, and the memory of its
+// body, once it is answered: no attempt that is under way then sees that.
+func TestHedgedRequestReused(t *testing.T) {
+	const size = 100 << 10 // more than is sent at once
+	reuse := map[string]func(t *testing.T, m *mesh.Mesh) func(context.Context) error{
+		"grpc": func(t *testing.T, m *mesh.Mesh) func(context.Context) error {
+			conn := dial(t, m, "orders")
+			return func(ctx context.Context) error {
+				in := wrapperspb.String("own")
+				err := conn.Invoke(ctx, "/a/b", in, new(wrapperspb.StringValue))
+				in.Value = "reused"
+				return err
+			}
+		},
+	}
+	for _, protocol := range []string{"http", "http2"} {
+		reuse[protocol] = func(t *testing.T, m *mesh.Mesh) func(context.Context) error {
+			rt := m.Transport(nil)
+			t.Cleanup(m.HTTPClient().CloseIdleConnections)
+			return func(ctx context.Context) error {
+				text := bytes.Repeat([]byte("o"), size)
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://orders/own", bytes.NewReader(text))
+				if err != nil {
+					return err
+				}
+				req.Header.Set("Owner", "own")
+				resp, err := rt.RoundTrip(req)
+				if err != nil {
+					return err
+				}
+				_, err = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				req.Header.Set("Owner", "reused")
+				req.URL.Path = "/reused"
+				copy(text, bytes.Repeat([]byte("r"), size))
+				return err
+			}
+		}
+	}
+	for protocol, client := range reuse {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			var b *meshtest.Backend
+			if protocol == "grpc" {
+				b = protocols[0].backend(t, "")
+			} else {
+				b = meshtest.HTTP(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					text, _ := io.ReadAll(r.Body)
+					if owner := r.Header.Get("Owner"); owner != "own" || r.URL.Path != "/own" || bytes.Contains(text, []byte("r")) {
+						t.Errorf("an attempt for %s, whose header is %q", r.URL.Path, owner)
+					}
+				}))
+			}
+			m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil,
+				"services: {orders: {protocol: %s, endpoints: [%q], limits: {maxRetries: 1000}}}\nroutes: {orders: [{to: orders, hedge: {delay: 1us}}]}", protocol, b.Addr)))
+			call := client(t, m)
+			var callers sync.WaitGroup
+			for range 4 {
+				callers.Go(func() {
+					for range 50 {
+						if err := call(within(t, long)); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			callers.Wait()
+		})
+	}
+}
+
+// TestHedgesLeakNoConnections counts the backend's connections while attempts fail, hang
+// and lose.
+func TestHedgesLeakNoConnections(t *testing.T) {
+	const attempts = 3
+	for protocol, most := range map[string]int64{"http": attempts, "http2": 1} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			var seen sync.Map // calls
+			b := meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if _, again := seen.LoadOrStore(r.URL.Path, true); again {
+					return
+				}
+				switch r.URL.Path[1] {
+				case '0':
+					<-r.Context().Done()
+				case '1':
+					w.WriteHeader(http.StatusServiceUnavailable)
+					_, _ = w.Write(make([]byte, 10_000))
+				}
+			}))
+			m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil,
+				"services: {orders: {protocol: %s, endpoints: [%q], limits: {maxRetries: 1000}}}\nroutes: {orders: [{to: orders, retry: {attempts: %d, on: [5xx]}, hedge: {delay: 1ms}}]}", protocol, b.Addr, attempts)))
+			for i := range 60 {
+				req, err := http.NewRequestWithContext(within(t, long), http.MethodPost, fmt.Sprintf("http://orders/%d/%d", i%3, i),
+					&closeCounter{Reader: bytes.NewReader(make([]byte, i<<10))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := m.Transport(nil).RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				awaitConnections(t, b, most)
+			}
+			m.HTTPClient().CloseIdleConnections()
+			awaitNoConnections(t, b)
+		})
+	}
+}
