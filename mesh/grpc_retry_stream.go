@@ -7,10 +7,8 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	gbalancer "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/internal/message"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resilience"
@@ -42,27 +40,6 @@ type retriedStream struct {
 	ending sync.Mutex
 	last   *streamAttempt // whose end is the call's; nil before it is committed
 	over   bool
-}
-
-// streamAttempt is one attempt of a stream. It has an rpc of its own, because what is left
-// of an attempt may still use its context.
-type streamAttempt struct {
-	grpc.ClientStream
-	*rpc
-	ended
-	stream *retriedStream
-	bound  *call.Bound
-	cancel context.CancelFunc
-
-	receiving sync.Mutex // Header receives too, perhaps while the application does
-
-	// replayed is closed, under stream.mu, when what was sent before was sent again; nil
-	// for nothing.
-	replayed chan struct{}
-
-	once sync.Once
-	done chan struct{} // closed when grpc is finished with it
-	err  error         // then
 }
 
 // retryStream opens a stream whose policy may have it tried again.
@@ -112,43 +89,6 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 		a.sentAll()
 	}
 	return a, nil
-}
-
-// replay sends what was sent before, beside who receives: a server may take no more before
-// its answers are taken.
-func (a *streamAttempt) replay(sent []any) {
-	for _, m := range sent {
-		if a.ClientStream.SendMsg(m) != nil {
-			break // receiving says why
-		}
-	}
-	s := a.stream
-	s.mu.Lock()
-	close(a.replayed)
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
-		_ = a.ClientStream.CloseSend()
-		a.sentAll()
-	}
-}
-
-// replaying reports whether replay is under way. The caller holds stream.mu.
-func (a *streamAttempt) replaying() bool {
-	select {
-	case <-a.replayed:
-		return false
-	default:
-		return a.replayed != nil
-	}
-}
-
-// SendMsg sends what comes after what was sent before.
-func (a *streamAttempt) SendMsg(m any) error {
-	if a.replayed != nil {
-		<-a.replayed
-	}
-	return a.ClientStream.SendMsg(m)
 }
 
 // again replaces an attempt that failed. Without a further attempt the error is the
@@ -242,67 +182,6 @@ func (s *retriedStream) end(err error) {
 	for _, f := range s.finish {
 		f(err)
 	}
-}
-
-// finished is called by grpc when it is finished with the attempt.
-func (a *streamAttempt) finished(err error) {
-	a.once.Do(func() {
-		a.err = err
-		s := a.stream
-		s.ending.Lock()
-		close(a.done)
-		last := s.last == a
-		s.ending.Unlock()
-		if last {
-			s.end(err)
-		}
-	})
-}
-
-// drop ends the attempt and reports its outcome.
-func (a *streamAttempt) drop() {
-	a.endStream(a.err)
-	a.bound.Stop()
-	a.cancel()
-}
-
-// Value makes the attempt findable in its context.
-func (a *streamAttempt) Value(key any) any {
-	if _, ok := key.(grpclb.CallKey); ok {
-		return a
-	}
-	return a.rpc.Context.Value(key)
-}
-
-// Finished takes what grpc knows of the attempt.
-func (a *streamAttempt) Finished(info gbalancer.DoneInfo) {
-	if mayHaveFailed(info) {
-		a.saw(info)
-		a.heed(info)
-	}
-}
-
-// Context is the stream's; both parts of an attempt have one.
-func (a *streamAttempt) Context() context.Context { return a.ClientStream.Context() }
-
-// RecvMsg receives; one does at a time.
-func (a *streamAttempt) RecvMsg(m any) error {
-	a.receiving.Lock()
-	defer a.receiving.Unlock()
-	return a.ClientStream.RecvMsg(m)
-}
-
-// sentAll says that the attempt's request has ended. An answer that comes in time is not
-// cut off, even though the application has yet to receive it.
-func (a *streamAttempt) sentAll() {
-	a.bound.Sent()
-	if !a.bound.Counts() {
-		return
-	}
-	go func() {
-		_, _ = a.ClientStream.Header()
-		a.bound.Answered()
-	}()
 }
 
 // now returns the attempt in use, and whether it is the last.
