@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -12,53 +11,28 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-
-	"github.com/weft-mesh/weft/interop/internal/seeded"
-	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
 // TestFaults gives the listener a fault filter and overrides it at all four levels. Faults
 // are for all calls or for none, so that the same becomes of them.
 func TestFaults(t *testing.T) {
-	const listeners, policies, requests = 4, 8, 60
 	for _, protocol := range []string{"http1", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
-			names := []string{"a", "b", "c"}
-			backends := map[string]*meshtest.Backend{}
-			for _, name := range names {
-				backends[name] = newBackend(t, name)
-			}
-			g := newGenerator(t, seeded.Seed(t), protocol == "grpc", names...)
 			aborted, passed := 0, 0
-			enough := func() bool { return aborted > requests && passed > requests }
-			for n := 0; n < listeners || !enough() && n < unlucky*listeners; n++ {
-				filters := []*hcmv3.HttpFilter{g.faultFilter()}
-				p := setup{filters: filters}.pair(t, g.grpc, "shop")
-				for range policies {
-					rules := &policy{routes: g.faultRoutes()}
-					for _, name := range names {
-						rules.cluster(t, name, g.grpc, endpoint(t, backends[name]))
+			filtered{
+				policies: 8, requests: 60,
+				filters: func(g *generator) []*hcmv3.HttpFilter { return []*hcmv3.HttpFilter{g.faultFilter()} },
+				routes:  (*generator).faultRoutes, request: (*generator).faultRequest,
+				note: func(_ request, a answer) {
+					if a.Seen != nil {
+						passed++
+					} else if a.Body == "fault filter abort" || a.Body == "no" {
+						aborted++
 					}
-					if !p.apply(t, rules) {
-						t.Fatalf("both refuse it: %v", p.rejections())
-					}
-					for range requests {
-						a := p.compare(t, g.faultRequest(), func() string { return fmt.Sprint(filters, "\n", describe(rules.routes)) })
-						if a.Seen != nil {
-							passed++
-						} else if a.Body == "fault filter abort" || a.Body == "no" {
-							aborted++
-						}
-						if t.Failed() {
-							return
-						}
-					}
-				}
-			}
+				},
+				enough: func() bool { return aborted > 60 && passed > 60 },
+			}.compare(t, protocol == "grpc")
 			t.Logf("%d calls passed, %d were aborted", passed, aborted)
-			if !enough() {
-				t.Error("too few: the generator is no good")
-			}
 		})
 	}
 }

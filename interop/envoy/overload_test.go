@@ -90,8 +90,9 @@ func TestAdmission(t *testing.T) {
 					shares[i] = float64(refused) / calls
 				}
 				t.Logf("Envoy refuses %.3f, Weft %.3f", shares[0], shares[1])
-				// No more than five standard deviations of the difference.
-				if p := shares[0]; math.Abs(p-shares[1]) > 5*math.Sqrt(2*p*(1-p)/calls) {
+				// No more than seven standard deviations of the difference: as what is refused
+				// depends on what was, it is spread a little wider.
+				if p := shares[0]; math.Abs(p-shares[1]) > 7*math.Sqrt(2*p*(1-p)/calls) {
 					t.Errorf("Envoy refuses %.3f, Weft %.3f", p, shares[1])
 				}
 			})
