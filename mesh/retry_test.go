@@ -74,9 +74,9 @@ func TestRetry(t *testing.T) {
 		{"begun", "", "retry: {on: [unavailable]}", always(act{early: true, fail: codes.Unavailable}), 1, true, "grpc"},
 		{"reset", "", "retry: {on: [reset], backOff: {baseInterval: 1ms}}", first(act{reset: true}), 2, false, "http"},
 		{"reset, not named", "", "retry: {on: [connect-failure, refused-stream]}", first(act{reset: true}), 1, true, "http"},
-		{"per-try timeout", "", "retry: {on: [5xx], perTryTimeout: 100ms, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, ""},
-		{"per-try idle timeout", "", "retry: {on: [5xx], perTryIdleTimeout: 100ms, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, ""},
-		{"per-try timeout, not named", "", "retry: {on: [connect-failure], perTryTimeout: 100ms}", first(act{hang: true}), 1, true, ""},
+		{"per-try timeout", "", "retry: {on: [5xx], perTryTimeout: 2s, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, ""},
+		{"per-try idle timeout", "", "retry: {on: [5xx], perTryIdleTimeout: 2s, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, ""},
+		{"per-try timeout, not named", "", "retry: {on: [connect-failure], perTryTimeout: 2s}", first(act{hang: true}), 1, true, ""},
 	} {
 		for _, p := range protocols {
 			if c.only != "" && c.only != p.name {
