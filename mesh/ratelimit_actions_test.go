@@ -172,7 +172,7 @@ func TestLocalRateLimitApart(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		m := newMesh(t, filtering(p.service("back", p.backend(t, "back")), []string{httpFilter("l", config)}, levels("", "", "", "")))
 		call := limitedClient(t, p, m, "front")
-		for i, join := range []string{"", "team", ",team=", ";team=", "|team:", "/team/", "&team=", " team ", "4 team", "4 team1 "} {
+		for i, join := range []string{"", "team", ",team=", ";team=", "|team:", "/team/", "&team=", " team ", "4 ", "4 team", "4 team1 "} {
 			n := fmt.Sprint(i)
 			for _, user := range [][2]string{{"a", "b" + join + "c" + n}, {"a" + join + "b", "c" + n}} {
 				for k, pass := range []bool{true, false} {

@@ -132,6 +132,7 @@ func TestRateLimitServiceTells(t *testing.T) {
 		{"just of another", "enableXRatelimitHeaders: OFF", [3]string{"", "", tells}, statuses, told("", "")},
 		{"when to come back", "enableRetryAfterHeader: true", [3]string{}, statuses, told("", "42")},
 		{"when at the soonest", "enableRetryAfterHeader: true", [3]string{}, statuses[:1], told("", "1")},
+		{"at once", "enableRetryAfterHeader: true", [3]string{}, []*servicev3.RateLimitResponse_DescriptorStatus{{Code: over}}, told("", "1")},
 		{"over none that it names", "enableRetryAfterHeader: true", [3]string{}, statuses[2:], told("", "")},
 		{"of another status", "enableRetryAfterHeader: true, rateLimitedStatus: {code: 503}", [3]string{}, statuses, told("", "")},
 	} {

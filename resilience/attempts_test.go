@@ -70,6 +70,7 @@ func (p *play) run(t *testing.T) string {
 		events []event
 		trace  []string
 		now    = start
+		kept   int // the attempt whose result may be the call's
 	)
 	say := func(format string, args ...any) {
 		trace = append(trace, fmt.Sprintf(format, args...)+fmt.Sprintf("@%d", now.Sub(start)/ms))
@@ -89,10 +90,16 @@ func (p *play) run(t *testing.T) string {
 			continue
 		case Finish:
 			say("=%d", step.Attempt)
+			if kept != step.Attempt {
+				t.Errorf("the result of attempt %d was kept, and that of %d is the call's", kept, step.Attempt)
+			}
 			if r := a.Reason(); r != NotAsked {
 				trace = append(trace, "("+r.String()+")")
 			}
 		case Wait:
+			if !step.At.IsZero() && !step.At.After(now) {
+				t.Fatalf("%s: waits at %v for what was due at %v", strings.Join(trace, " "), now.Sub(start), step.At.Sub(start))
+			}
 			var at time.Time
 			consider := func(when time.Time, ok bool) {
 				if ok && when.After(now) {
@@ -129,7 +136,9 @@ func (p *play) run(t *testing.T) string {
 			for len(events) > 0 && !events[0].at.After(now) {
 				e := events[0]
 				events = events[1:]
-				a.Ended(now, e.attempt, &e.result)
+				if a.Ended(now, e.attempt, &e.result) {
+					kept = e.attempt
+				}
 			}
 			continue
 		}
@@ -201,6 +210,9 @@ func TestInteractions(t *testing.T) {
 		"per-try-beyond-deadline": {policy: perTry(3, 100*ms), deadline: 50 * ms, attempts: []plan{{time.Second, ok}},
 			want: "1@0 deadline@50"},
 
+		"time-for-attempt": {policy: perTry(3, 0), deadline: time.Second, attempts: []plan{{6 * ms, unavailable}, {5 * ms, ok}},
+			want: "1@0 2@16 =2@21"},
+
 		"per-try": {policy: perTry(3, 50*ms), attempts: []plan{{time.Second, ok}, {5 * ms, ok}},
 			want: "1@0 2@60 =2@65"},
 		"per-try-not-named": {policy: Policy{Retry: Retry{Retries: 3, On: Conditions{On: OnConnectFailure}, PerTryTimeout: 50 * ms}},
@@ -229,6 +241,10 @@ func TestInteractions(t *testing.T) {
 		"hedge-fatal": {policy: hedged(2, delayHedge), attempts: []plan{{100 * ms, ok}, {10 * ms, notFound}}, want: "1@0 2@20 =2@30"},
 		"hedge-failure-advances": {policy: hedged(3, delayHedge), attempts: []plan{{5 * ms, unavailable}, {100 * ms, ok}, {10 * ms, ok}},
 			want: "1@0 2@5 3@25 =3@35"},
+		"hedge-failure-advances/beside another": {policy: hedged(2, delayHedge), limits: few(1), attempts: []plan{{100 * ms, ok}, {5 * ms, unavailable}, {10 * ms, ok}},
+			want: "1@0 2@20 3@25 =3@35"},
+		"hedge-failure-advances/once": {policy: hedged(3, delayHedge), attempts: []plan{{40 * ms, unavailable}, {5 * ms, asks(50 * ms)}, {5 * ms, ok}},
+			want: "1@0 2@20 3@75 =3@80"},
 		"hedge-exhausted": {policy: hedged(2, delayHedge), attempts: []plan{{100 * ms, unavailable}, {30 * ms, reset}, {5 * ms, unavailable}},
 			want: "1@0 2@20 3@40 =1@100 (no retries left)"},
 		"hedge-no-budget": {policy: hedged(3, delayHedge), limits: few(2), taken: 2, attempts: []plan{{100 * ms, ok}}, want: "1@0 =1@100"},
@@ -242,7 +258,9 @@ func TestInteractions(t *testing.T) {
 
 		"pushback": {policy: perTry(4, 0), attempts: []plan{{0, unavailable}, {0, asks(100 * ms)}, {0, unavailable}, {0, ok}},
 			want: "1@0 2@10 3@110 4@120 =4@120"},
-		"pushback-never":      {policy: perTry(4, 0), attempts: []plan{{5 * ms, asksNot}}, want: "1@0 =1@5 (the server asked not to retry)"},
+		"pushback-never": {policy: perTry(4, 0), attempts: []plan{{5 * ms, asksNot}}, want: "1@0 =1@5 (the server asked not to retry)"},
+		"pushback-never/in backoff": {policy: hedged(3, timeoutHedge), attempts: []plan{{55 * ms, asksNot}},
+			want: "1@0 =1@55 (the server asked not to retry)"},
 		"pushback-in-backoff": {policy: hedged(3, timeoutHedge), attempts: []plan{{55 * ms, asks(time.Second)}, {5 * ms, ok}}, want: "1@0 2@60 =2@65"},
 		"reset-header": {policy: rateLimited, attempts: []plan{{0, Result{Status: 503, Headers: header{"x-reset": "1"}}}, {0, ok}},
 			want: "1@0 2@1 =2@1"}, // in seconds, below
@@ -253,9 +271,10 @@ func TestInteractions(t *testing.T) {
 		"budget-returned": {policy: perTry(3, 0), limits: few(1), attempts: []plan{{0, unavailable}, {0, reset}, {0, unavailable}, {0, ok}}, want: "1@0 2@10 3@30 4@70 =4@70"},
 		"throttled":       {policy: perTry(3, 0), limits: throttle, tokens: 6000, attempts: []plan{{5 * ms, unavailable}}, want: "1@0 =1@5 (retries are throttled)"},
 
-		"committed":         {policy: perTry(3, 0), commit: 3 * ms, attempts: []plan{{5 * ms, unavailable}}, want: "1@0 =1@5 (cannot be sent again)"},
-		"commit-in-backoff": {policy: perTry(3, 0), commit: 8 * ms, attempts: []plan{{5 * ms, unavailable}, {5 * ms, unavailable}}, want: "1@0 2@15 =2@20 (cannot be sent again)"},
-		"partial":           {policy: perTry(3, 0), attempts: []plan{{5 * ms, Result{Kind: Reset, Partial: true}}}, want: "1@0 =1@5"},
+		"committed":                       {policy: perTry(3, 0), commit: 3 * ms, attempts: []plan{{5 * ms, unavailable}}, want: "1@0 =1@5 (cannot be sent again)"},
+		"commit-in-backoff":               {policy: perTry(3, 0), commit: 8 * ms, attempts: []plan{{5 * ms, unavailable}, {5 * ms, unavailable}}, want: "1@0 2@15 =2@20 (cannot be sent again)"},
+		"commit-in-backoff/of a stand-in": {policy: hedged(3, timeoutHedge), commit: 55 * ms, attempts: []plan{{80 * ms, ok}}, want: "1@0 =1@80"},
+		"partial":                         {policy: perTry(3, 0), attempts: []plan{{5 * ms, Result{Kind: Reset, Partial: true}}}, want: "1@0 =1@5"},
 
 		"cancel":            {policy: perTry(3, 0), attempts: []plan{{5 * ms, Result{Kind: Canceled}}}, want: "1@0 =1@5"},
 		"cancel-in-backoff": {policy: perTry(3, 0), cancel: 8 * ms, attempts: []plan{{5 * ms, unavailable}}, want: "1@0 cancel@8"},
@@ -312,7 +331,13 @@ func TestSentOrNotSent(t *testing.T) {
 		{Result{Status: 409}, "retriable-4xx"},
 		{Result{Status: 418}, "retriable-status-codes"},
 		{Result{Status: 500}, "5xx"},
+		{Result{Status: 499}, ""},
+		{Result{Status: 501}, "5xx"},
+		{Result{Status: 502}, "5xx gateway-error"},
 		{Result{Status: 503}, "5xx gateway-error"},
+		{Result{Status: 504}, "5xx gateway-error"},
+		{Result{Status: 505}, "5xx"},
+		{Result{Status: 599}, "5xx"},
 		{Result{Status: 200, Headers: header{"x-again": "1"}}, "retriable-headers"},
 		{Result{Status: 503, Headers: header{"x-envoy-overloaded": "1"}}, "5xx gateway-error"},
 		{Result{Status: 200, Headers: header{"grpc-status": "13"}}, "internal"},

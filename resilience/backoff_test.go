@@ -25,19 +25,23 @@ func TestBackoff(t *testing.T) {
 		if got := c.backoff.Ceiling(c.n); got != c.want {
 			t.Errorf("%+v, wait %d: ceiling %v, want %v", c.backoff, c.n, got, c.want)
 		}
-		var low, high bool
+		var low, high, least, most bool
 		for range 1000 {
 			full, narrow := c.backoff.Delay(c.n, FullJitter), float64(c.backoff.Delay(c.n, NarrowJitter))
 			if full < 0 || full >= c.want || narrow < 0 {
 				t.Fatalf("%+v, wait %d: %v and %v, want less than %v", c.backoff, c.n, full, time.Duration(narrow), c.want)
 			}
 			low, high = low || full < c.want/4, high || full > c.want*3/4
+			least, most = least || narrow < 0.85*float64(c.want), most || narrow > 1.15*float64(c.want)
 			if c.want < 1<<40 && (narrow < 0.79*float64(c.want) || narrow > 1.21*float64(c.want)) {
 				t.Fatalf("%+v, wait %d: %v, want 80 to 120 %% of %v", c.backoff, c.n, time.Duration(narrow), c.want)
 			}
 		}
 		if !low || !high {
 			t.Errorf("%+v, wait %d: 1,000 waits do not spread from zero to the ceiling", c.backoff, c.n)
+		}
+		if c.want < 1<<40 && (!least || !most) {
+			t.Errorf("%+v, wait %d: 1,000 waits do not spread from 80 to 120 %% of the ceiling", c.backoff, c.n)
 		}
 	}
 }

@@ -120,6 +120,16 @@ func TestThrottle(t *testing.T) {
 	if l.Throttle() != before {
 		t.Error("a configuration that says the same has a throttle of its own")
 	}
+	again.Throttle = &ThrottleConfig{MaxTokens: 1, Ratio: 500}
+	l.Configure(&again)
+	if now := l.Throttle(); now == before || now.config.MaxTokens != 1 {
+		t.Error("the throttle is not that of the new configuration")
+	}
+	l.Configure(&LimitsConfig{})
+	if l.Throttle() != nil {
+		t.Error("the throttle was not taken away by a configuration without one")
+	}
+	l.Configure(&again)
 	l.Configure(nil)
 	if l.Throttle() != nil {
 		t.Error("the throttle was not taken away")
@@ -156,7 +166,7 @@ func TestLatency(t *testing.T) {
 	for range 3 * latencyWindowOf { // the windows forget
 		l.Record(time.Second)
 	}
-	if d, _ := l.Quantile(0.01); d < time.Second {
+	if d, _ := l.Quantile(0.001); d < time.Second {
 		t.Errorf("what was long ago still counts: %v", d)
 	}
 	l.Record(-1)
