@@ -26,7 +26,6 @@ type Attempts struct {
 	stopped  Reason    // why there will be no more; zero if there may be
 	refused  Reason    // why the last failure was not retried
 	final    int       // whose result is the call's; 0 for not known yet
-	closed   bool
 }
 
 // flight is an attempt in flight.
@@ -309,12 +308,9 @@ func (a *Attempts) dropDue() {
 	a.due, a.dueSlot = time.Time{}, false
 }
 
-// Close gives back what the call holds. Results that come later are not for it.
+// Close gives back what the call holds; it may be called again. Results that come later
+// are not for it.
 func (a *Attempts) Close() {
-	if a.closed {
-		return
-	}
-	a.closed = true
 	a.dropDue()
 	for i := range a.live {
 		if a.live[i].slot {
