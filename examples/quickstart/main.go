@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 )
 
 func main() {
@@ -28,7 +29,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer s.close()
-	fmt.Fprintf(out, "3 gRPC and 3 HTTP backends, an xdsserver on %s that serves %s,\n", s.control.addr, s.control.path)
+	fmt.Fprintf(out, "3 gRPC and 3 HTTP backends, an xdsserver on %s that serves %s,\n", s.control.addr, filepath.Base(s.control.path))
 	fmt.Fprintf(out, "and one mesh; %d callers call through it without a pause, half by gRPC, half by HTTP.\n", callers)
 	for i, c := range chapters {
 		fmt.Fprintf(out, "\n%d. %s\n", i+1, c.title)
