@@ -25,22 +25,9 @@ func TestRetryOmitsHosts(t *testing.T) {
 				m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
 services: {orders: {protocol: %s, balance: {policy: random}, limits: {maxRetries: 100}, endpoints: [{address: %q, labels: {stage: stable}}, {address: %q, labels: {stage: canary}}]}}
 resources:
-- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
-  name: counted
-  apiListener:
-    apiListener:
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-      statPrefix: counted
-      httpFilters: [{name: envoy.filters.http.router, typedConfig: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
-      routeConfig:
-        name: counted
-        virtualHosts:
-        - name: counted
-          domains: ["*"]
-          includeRequestAttemptCount: true
-          retryPolicy: {retryOn: "gateway-error,unavailable", numRetries: 3, retryBackOff: {baseInterval: 0.001s}, retryHostPredicate: [%s]}
+%s          retryPolicy: {retryOn: "gateway-error,unavailable", numRetries: 3, retryBackOff: {baseInterval: 0.001s}, retryHostPredicate: [%s]}
           routes: [{match: {prefix: /}, route: {cluster: orders}}]
-`, p.name, stable.Addr, canary.Addr, predicate)))
+`, p.name, stable.Addr, canary.Addr, counted, predicate)))
 				call := p.client(t, m, "counted")
 				ctx := within(t, long)
 				retried := 0

@@ -120,14 +120,8 @@ func TestRetryElsewhere(t *testing.T) {
 	})
 }
 
-// counting is a mesh with the target counted, whose requests and responses say how many
-// attempts there were, under more fields of its route.
-func (p protocol) counting(tb testing.TB, route string, b *scripted) *mesh.Mesh {
-	tb.Helper()
-	return meshtest.New(tb, mesh.WithPolicy([]byte(`
-services: {orders: {protocol: `+p.name+`, endpoints: ["`+b.Addr+`"]}}
-resources:
-- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+// counted is the listener of that name, to which fields of its virtual host are added.
+const counted = `- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
   name: counted
   apiListener:
     apiListener:
@@ -140,7 +134,16 @@ resources:
         - name: counted
           domains: ["*"]
           includeRequestAttemptCount: true
-          includeAttemptCountInResponse: true
+`
+
+// counting is a mesh with the target counted, whose requests and responses say how many
+// attempts there were, under more fields of its route.
+func (p protocol) counting(tb testing.TB, route string, b *scripted) *mesh.Mesh {
+	tb.Helper()
+	return meshtest.New(tb, mesh.WithPolicy([]byte(`
+services: {orders: {protocol: `+p.name+`, endpoints: ["`+b.Addr+`"]}}
+resources:
+`+counted+`          includeAttemptCountInResponse: true
           routes: [{match: {prefix: /}, route: {cluster: orders`+route+`}}]
 `)))
 }
