@@ -38,6 +38,16 @@
 // response and under gRPC a status. A [PacedFollower] slows the response down. Calls that
 // the filters leave alone cost no allocation.
 //
+// # What a caller gets when a filter refuses
+//
+// A filter that refuses a call has answered it, as by a local reply of Envoy's: a rate
+// limit, a fault, adaptive concurrency, admission control, and any other that returns a
+// [Reply]. An HTTP client gets a response and no error, as it would from a proxy; [ReplyIn]
+// tells it from a server's, and errors.Is of that says why (mesh.ErrOverloaded,
+// resilience.ErrFault). A gRPC client gets a status, of which errors.Is says the same. No
+// attempt is made, and none follows. What refuses a call behind the filters, the limits and
+// breakers of its cluster, is an error at once to both: mesh.ErrOverloaded.
+//
 // On servers it is the same, for the calls that come in: Request.Server tells the sides
 // apart. Callers of a server get replies and statuses as they are; of an error that is
 // neither, they get to know that the call is refused.

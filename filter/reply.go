@@ -10,7 +10,8 @@ import (
 )
 
 // Reply is an answer that is not a backend's: the error with which a [Filter] answers a
-// call itself, as Envoy's local replies do. An HTTP client gets a response, not an error.
+// call itself, as Envoy's local replies do. An HTTP client gets a response, not an error,
+// in which [ReplyIn] finds the reply.
 type Reply struct {
 	// Status is the HTTP status, 200 to 599. Zero means 500.
 	Status int
@@ -54,8 +55,13 @@ func (r *Reply) GRPCStatus() *status.Status {
 
 func (r *Reply) Error() string { return r.GRPCStatus().Err().Error() }
 
-// Unwrap returns Err.
-func (r *Reply) Unwrap() error { return r.Err }
+// Unwrap returns Err; of nil, nil.
+func (r *Reply) Unwrap() error {
+	if r == nil {
+		return nil
+	}
+	return r.Err
+}
 
 // ReplyOf returns the reply that err is, or nil.
 func ReplyOf(err error) *Reply {

@@ -80,7 +80,8 @@
 // does (retry and hedge of a route), the attempts of a call are one call to the
 // application: one reply, header, trailer and peer, those of the attempt that decided. A call
 // that is over a limit of its cluster fails at once with [ErrOverloaded]; over that of
-// connections, an HTTP/1.1 request waits first. The table of what
+// connections, an HTTP/1.1 request waits first. A call that a filter refuses is answered:
+// under HTTP by a response (package filter). The table of what
 // happens when retries, hedges, deadlines and limits meet is package resilience's.
 //
 // # Security

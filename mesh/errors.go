@@ -14,9 +14,10 @@ var (
 	// ErrUnavailable: no endpoint of the call's cluster accepts a connection; the
 	// error wraps the last connection's. UNAVAILABLE.
 	ErrUnavailable = call.ErrUnavailable
-	// ErrOverloaded: a limit, a breaker, a drop policy, adaptive concurrency or admission
-	// control refused the call, and under gRPC a rate limit, of which an HTTP client gets
-	// the response. UNAVAILABLE, or what the rate limit says.
+	// ErrOverloaded: a limit, a breaker or a drop policy of the call's cluster refused it,
+	// or a filter did: a rate limit, adaptive concurrency or admission control. Of a
+	// filter an HTTP client gets a response and no error; this is what errors.Is says of
+	// the reply that filter.ReplyIn finds there. UNAVAILABLE, or what the rate limit says.
 	ErrOverloaded = call.ErrOverloaded
 	// ErrClosed: the mesh was closed before the call began. CANCELLED, as of a
 	// closed grpc.ClientConn.

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/mesh"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
@@ -160,10 +161,19 @@ func httpCall(ctx context.Context, client *http.Client, target string, r request
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %s: %s", resp.Status, bytes.TrimSpace(body))
+		err = &statusError{fmt.Sprintf("status %s: %s", resp.Status, bytes.TrimSpace(body)), filter.ReplyIn(resp)}
 	}
 	return string(body), err
 }
+
+// statusError is an HTTP response that is not 200.
+type statusError struct {
+	text  string
+	reply *filter.Reply // nil if a server answered
+}
+
+func (e *statusError) Error() string { return e.text }
+func (e *statusError) Unwrap() error { return e.reply.Unwrap() }
 
 // within is a context for one test.
 func within(tb testing.TB, d time.Duration) context.Context {

@@ -55,6 +55,7 @@ func (x *exchange) refused(req *http.Request, err error) (*http.Response, error)
 		}
 	}
 	x.end(balancer.Outcome{Code: resp.StatusCode})
+	reply.Mark(resp)
 	return resp, nil
 }
 

@@ -33,7 +33,9 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 		defer sending.Wait()
 	}
 	req = apartFrom(req)
-	winner := x.call.Race(req.Context(), func(n int) call.Racer {
+	until, stop := untilCanceled(req)
+	defer stop()
+	winner := x.call.Race(until, func(n int) call.Racer {
 		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view, sent: sending.Done}
 		sending.Add(1)
 		ctx, stop := context.WithCancel(req.Context())
@@ -50,7 +52,7 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 		return w
 	})
 	if winner == nil {
-		return nil, req.Context().Err()
+		return nil, until.Err()
 	}
 	w := winner.(*httpRacer)
 	if w.err != nil {

@@ -47,8 +47,10 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 	if x.call.Again(&result, began) {
 		t := &httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}
 		x.call.Track(t)
-		if x.call.Retry(req.Context(), t, &result) == nil {
-			return nil, req.Context().Err()
+		until, stop := untilCanceled(req)
+		defer stop()
+		if x.call.Retry(until, t, &result) == nil {
+			return nil, until.Err()
 		}
 		resp, err, bound, ctx = t.resp, t.err, t.bound, t.out.Context()
 	}

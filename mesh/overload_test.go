@@ -100,11 +100,17 @@ func (p protocol) plain(t *testing.T, addr string) func(context.Context, request
 	return func(ctx context.Context, r request) (string, error) { return invoke(ctx, conn, r) }
 }
 
-// overloaded expects err to be that of a client whose policy keeps a call back.
-func overloaded(t *testing.T, err error) {
+// overloaded expects err to be that of a client whose filter refuses a call: a status, or a
+// response with the text that Envoy has.
+func overloaded(t *testing.T, p protocol, err error, text string) {
 	t.Helper()
-	if !errors.Is(err, mesh.ErrOverloaded) || status.Code(errors.Unwrap(err)) != codes.Unavailable && status.Code(err) != codes.Unavailable {
+	if !errors.Is(err, mesh.ErrOverloaded) {
 		t.Errorf("got %v, want ErrOverloaded", err)
+	}
+	if p.name == "http" {
+		refusedBy(t, p, err, 503, codes.Unavailable, text)
+	} else if status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want UNAVAILABLE", err)
 	}
 }
 
@@ -137,7 +143,7 @@ func TestAdaptiveConcurrency(t *testing.T) {
 			held := b.hold(t, call, nil)
 			for _, path := range []string{"/shop.Orders/Get", "/other.Orders/Get"} {
 				_, err := call(within(t, long), request{path: path})
-				overloaded(t, err)
+				overloaded(t, p, err, "reached concurrency limit")
 			}
 			if _, err := call(within(t, long), request{path: "/open.Orders/Get"}); err != nil {
 				t.Errorf("a route that disables the filter: %v", err)
@@ -199,7 +205,7 @@ func TestAdmissionControl(t *testing.T) {
 			through := 0
 			for range calls {
 				if _, err := call(within(t, long), request{}); errors.Is(err, mesh.ErrOverloaded) {
-					overloaded(t, err)
+					overloaded(t, p, err, "")
 				} else {
 					through++
 				}

@@ -88,6 +88,13 @@
 //	  transparent             what grpc sends again by itself, as no server has looked at it,
 //	                          is no attempt: it has no number, and costs no token
 //	                          (TestTransparentRetries in mesh)
+//	filters, which calls pass once, before there is an attempt
+//	  fault-delay             a delay is time of the caller's: his deadline ends it, and no
+//	                          attempt is made. A route's timeout counts from the start for gRPC
+//	                          (gRFC A31), and after the delay for HTTP (Envoy)
+//	  rate-limit              a call takes from a limit once, whatever number of attempts it has;
+//	                          one that is refused makes none, and is not retried
+//	                          (TestRateLimitInteractions in mesh)
 //	the request
 //	  committed               it is too long to be kept: the attempt in flight decides
 //	  commit-in-backoff       the same with nothing in flight: the retry that is due is sent,
@@ -149,6 +156,9 @@
 //     a body net/http does not say whether the stream was refused or reset with
 //     PROTOCOL_ERROR, which is then taken for the same. A TLS connection of which ALPN
 //     has yet to say that it is of HTTP/2, the first of its endpoint, is left to net/http.
-//   - http.Request.Cancel, which is deprecated, ends an attempt, not a backoff: the next
-//     attempt ends at once. A request's context ends both.
+//   - http.Request.Cancel, which is deprecated, ends an attempt and a backoff, and nothing
+//     else: not the wait for a first table, nor a filter's. A request's context ends all.
+//   - Requests bear no x-envoy-* headers by themselves, as if Envoy's suppress_envoy_headers
+//     were set: not x-envoy-expected-rq-timeout-ms, which Envoy sends by default, and
+//     x-envoy-attempt-count only where policy has attempts counted.
 package resilience

@@ -32,11 +32,10 @@ func newRefusal(status int, body, cause string) *refusal {
 	return &refusal{cause: fmt.Errorf("%w: %s", resilience.ErrLimit, cause), status: status, body: body}
 }
 
-// of is the error with which the filter ends a call. Servers answer as Envoy does. In a
-// client the call fails as one does that is over any other limit, so that the program can
-// tell it from what a server answered.
+// of is the error with which the filter ends a call, which answers it as Envoy does. The
+// status of a gRPC client is that of any other limit, which names the target.
 func (f *refusal) of(r *filter.Request) error {
-	if !r.Server {
+	if r.GRPC && !r.Server {
 		return f.cause
 	}
 	return &filter.Reply{Status: f.status, Body: f.body, Header: f.header, Err: f.cause}

@@ -169,8 +169,8 @@ func pass(f filter.Filter, r *filter.Request) (filter.Follower, error) {
 	return f.Request(context.Background(), r)
 }
 
-// TestRefusal is what callers get to know: of servers an answer, in clients an error that
-// is a limit's.
+// TestRefusal is what callers get to know: an answer, and in gRPC clients an error that is a
+// limit's.
 func TestRefusal(t *testing.T) {
 	f := newFilter(t, shedConfig, "2", `1, "retry_after": "1.2s"`)
 	if _, err := pass(f, &filter.Request{}); err != nil {
@@ -183,7 +183,7 @@ func TestRefusal(t *testing.T) {
 				t.Errorf("grpc %v, server %v: %v", grpc, server, err)
 			}
 			reply := filter.ReplyOf(err)
-			if (reply != nil) != server || server && (reply.Status != 503 || reply.GRPCStatus().Code() != codes.Unavailable || reply.Header["Retry-After"][0] != "2") {
+			if answers := server || !grpc; (reply != nil) != answers || answers && (reply.Status != 503 || reply.GRPCStatus().Code() != codes.Unavailable || reply.Header["Retry-After"][0] != "2") {
 				t.Errorf("grpc %v, server %v: %+v", grpc, server, reply)
 			}
 			trailer := filter.OfTrailer(follower)

@@ -180,9 +180,9 @@ func (l *lanes) exchange(ctx context.Context, s *side, r request) result {
 		if a.Body == envoyTimedOut {
 			a.Refused = finalTimeout
 		}
-		if l.keptBack != "" && a.Body == l.keptBack {
-			a.Refused = finalOverflow
-		}
+	}
+	if l.keptBack != "" && a.Body == l.keptBack {
+		a.Refused = finalOverflow
 	}
 	got := result{Final: cmp.Or(a.Refused, fmt.Sprint(a.Status)), Body: a.Body, Count: a.Header.Get(countHeader)}
 	if a.Refused != "" { // where Weft has no answer to say more in
