@@ -10,6 +10,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	omithostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
@@ -100,12 +101,20 @@ func retryPolicy(r *Retry) *routev3.RetryPolicy {
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: pack(&previoushostsv3.PreviousHostsPredicate{})},
 		}}
+	}
+	for _, labels := range r.OmitHosts {
+		m.RetryHostPredicate = append(m.RetryHostPredicate, &routev3.RetryPolicy_RetryHostPredicate{
+			Name:       "envoy.retry_host_predicates.omit_host_metadata",
+			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: pack(&omithostsv3.OmitHostMetadataConfig{MetadataMatch: labels.metadata()})},
+		})
+	}
+	if len(m.RetryHostPredicate) > 0 {
 		m.HostSelectionRetryMaxAttempts = hostSelectionAttempts
 	}
 	return m
 }
 
-// hostSelectionAttempts is how often Envoy draws an endpoint that a call has not tried
+// hostSelectionAttempts is how often Envoy draws an endpoint that a retry may go to
 // before it takes what it got. Weft's clients look for one.
 const hostSelectionAttempts = 5
 

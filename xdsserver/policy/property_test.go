@@ -242,6 +242,7 @@ func randomRetry(r *rand.Rand, route *Route) {
 		Methods: pick(r, nil, []string{"GET", "HEAD"}), PerTryTimeout: maybe(r, time.Second), PerTryIdleTimeout: maybe(r, time.Second),
 		BackOff:       maybe(r, BackOff{BaseInterval: maybe(r, time.Millisecond), MaxInterval: maybe(r, time.Second)}),
 		PreviousHosts: maybe(r, r.IntN(2) == 0), BufferLimit: maybe(r, r.Uint32()),
+		OmitHosts:          pick(r, nil, []Labels{{"version": "v1"}}, []Labels{{"tier": "x"}, {"version": "v2", "tier": "y"}}),
 		RateLimitedBackOff: maybe(r, RateLimitedBackOff{ResetHeaders: map[string]ResetFormat{"retry-after": ResetSeconds, "x-b": ResetUnixTimestamp}}),
 	}
 	if r.IntN(2) == 0 {

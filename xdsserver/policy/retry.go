@@ -41,6 +41,10 @@ type Retry struct {
 	// PreviousHosts, when false, lets a retry go to an endpoint that the call has
 	// tried. Not given means true: it goes elsewhere as long as it can.
 	PreviousHosts *bool `policy:"previousHosts"`
+	// OmitHosts are sets of labels: a retry leaves out endpoints that have all labels of
+	// one of them, as long as there are others
+	// (envoy.retry_host_predicates.omit_host_metadata). gRPC clients do not know it.
+	OmitHosts []Labels `policy:"omitHosts"`
 	// BufferLimit is how many bytes of a request are kept to be sent again. One that is
 	// longer is not retried. Not given means the client's own: 262144 in Weft.
 	BufferLimit *uint32 `policy:"bufferLimit"`

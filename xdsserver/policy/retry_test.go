@@ -24,6 +24,7 @@ func TestRetryErrors(t *testing.T) {
 		{"timeout: 1s, retry: {perTryTimeout: 2s}", "50: perTryTimeout is 2s, longer than the timeout of the route, 1s"},
 		{"retry: {backOff: {baseInterval: 1us}}", "46: 1µs: it must be 1ms or more"},
 		{"retry: {backOff: {maxInterval: 10ms}}", "45: maxInterval is 10ms, less than baseInterval, 25ms"},
+		{"retry: {omitHosts: [{a: b}, {}]}", "42: name a label: without any, no endpoint would be left out"},
 		{"retry: {rateLimitedBackOff: {}}", `42: field "resetHeaders" is missing`},
 		{"retry: {rateLimitedBackOff: {resetHeaders: {a: minutes}}}", `61: "minutes" is not one of seconds, unix_timestamp`},
 		{"retry: {perTryTimeOut: 1s}", `22: unknown field "perTryTimeOut" (did you mean "perTryTimeout"?)`},

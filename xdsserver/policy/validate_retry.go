@@ -46,6 +46,11 @@ func (v *validator) retry(p path, r *Route) {
 	if t := m.PerTryTimeout; t != nil && r.Timeout != nil && *r.Timeout > 0 && *t > *r.Timeout {
 		v.errorf(p.field("perTryTimeout"), "perTryTimeout is %s, longer than the timeout of the route, %s", *t, *r.Timeout)
 	}
+	for i, labels := range m.OmitHosts {
+		if len(labels) == 0 {
+			v.missingf(p.field("omitHosts").index(i), "name a label: without any, no endpoint would be left out")
+		}
+	}
 	v.backOff(p.field("backOff"), m.BackOff)
 	if b := m.RateLimitedBackOff; b != nil {
 		at := p.field("rateLimitedBackOff")
