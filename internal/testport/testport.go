@@ -14,7 +14,7 @@ import (
 // holds it is a connection over l, which its server does not see.
 func Hold(l net.Listener) (release func(), err error) {
 	d := net.Dialer{Timeout: time.Minute}
-	there, err := d.Dial(l.Addr().Network(), l.Addr().String()) //nolint:noctx // bounded, as tests' waits are
+	there, err := d.Dial(l.Addr().Network(), l.Addr().String())
 	if err != nil {
 		return nil, err
 	}
