@@ -43,8 +43,12 @@ func TestStopTellsNewConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for b.Connections() == 0 {
-		time.Sleep(time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); b.Connections() == 0; <-tick.C {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the connection was not accepted in a minute")
+		}
 	}
 	stopped := stopping(t, b)
 	if _, err := io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil { // and SETTINGS
