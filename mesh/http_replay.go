@@ -108,7 +108,7 @@ type replayReader struct {
 }
 
 func (r *replayReader) Read(p []byte) (int, error) {
-	if n, err, ok := r.readKept(p); ok {
+	if n, ok, err := r.readKept(p); ok {
 		return n, err
 	}
 	n, err := readBody(r.source, p)
@@ -135,25 +135,25 @@ func (r *replayReader) Read(p []byte) (int, error) {
 
 // readKept reads what is kept, or returns why there can be no more; false if the source is
 // the reader's to read.
-func (r *replayReader) readKept(p []byte) (n int, err error, ok bool) {
+func (r *replayReader) readKept(p []byte) (n int, ok bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
 		switch {
 		case r.ended, r.abandoned:
-			return 0, http.ErrBodyReadAfterClose, true
+			return 0, true, http.ErrBodyReadAfterClose
 		case r.waits():
 		case r.at < len(r.kept):
 			n := copy(p, r.kept[r.at:])
 			r.at += n
-			return n, nil, true
+			return n, true, nil
 		case r.lost != nil && r.lost != r:
-			return 0, errBodySent, true
+			return 0, true, errBodySent
 		case r.err != nil:
-			return 0, r.err, true
+			return 0, true, r.err
 		case !r.reading:
 			r.reading = true
-			return 0, nil, false
+			return 0, false, nil
 		}
 		r.moves.Wait()
 	}

@@ -208,7 +208,8 @@ func (p *path) limitAction(m *routev3.RateLimit_Action) (a limitAction, ok bool,
 		p.warnUnread(s.RemoteAddressMatch, fieldNames("descriptor_key", "descriptor_value", "default_value", "address_matcher"))
 		a.source, a.invert = limitRemoteMatch, s.RemoteAddressMatch.GetAddressMatcher().GetInvertMatch()
 		a.key, a.value = orElse(s.RemoteAddressMatch.GetDescriptorKey(), "remote_address_match"), s.RemoteAddressMatch.GetDefaultValue()
-		q, known := p.to("descriptor_value"), false
+		var known bool
+		q := p.to("descriptor_value")
 		required[0].field, required[0].value = "descriptor_value", s.RemoteAddressMatch.GetDescriptorValue()
 		if a.format, known, err = q.substitution(s.RemoteAddressMatch.GetDescriptorValue(), false); err != nil {
 			return a, false, err

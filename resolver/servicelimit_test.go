@@ -16,8 +16,8 @@ import (
 
 // slowService answers when it is told to.
 type slowService struct {
-	calls, most, under atomic.Int32
-	answer             chan struct{}
+	calls  atomic.Int32
+	answer chan struct{}
 }
 
 func (s *slowService) Service(*corev3.GrpcService) (filter.Service, error) { return s, nil }
