@@ -315,7 +315,7 @@ type EndpointConfig struct {
 
 // Health is what the source of an endpoint says of it
 // (envoy.config.core.v3.HealthStatus).
-type Health int
+type Health int32
 
 // The health statuses. Draining endpoints get no new calls; degraded ones only
 // when healthy ones are not enough.
