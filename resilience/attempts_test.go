@@ -137,6 +137,9 @@ func (p *play) run(t *testing.T) string {
 				e := events[0]
 				events = events[1:]
 				if a.Ended(now, e.attempt, &e.result) {
+					if kept != 0 {
+						t.Errorf("the results of attempts %d and %d were kept", kept, e.attempt)
+					}
 					kept = e.attempt
 				}
 			}

@@ -163,6 +163,16 @@ func TestLatency(t *testing.T) {
 			t.Errorf("least %v is more than %v", l.Least(), least)
 		}
 	}
+	var both Latency // the window that is full counts beside the one that is written
+	for i := range 3 * latencyWindowOf / 2 {
+		both.Record(time.Duration(1+i/latencyWindowOf*99) * ms)
+	}
+	if most, _ := both.Quantile(0.6); most > 2*ms {
+		t.Errorf("three fifths took %v at most, want 1ms", most)
+	}
+	if most, _ := both.Quantile(0.7); most < 100*ms {
+		t.Errorf("seven tenths took %v at most, want 100ms", most)
+	}
 	for range 3 * latencyWindowOf { // the windows forget
 		l.Record(time.Second)
 	}
