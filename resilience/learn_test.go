@@ -48,7 +48,7 @@ func TestLearn(t *testing.T) {
 		a.Next(now)
 		a.Ended(now.Add(time.Millisecond), 1, &c.result)
 		a.Close()
-		if got := int64(l.Throttle().tokens.Load()) - int64(before); got != c.tokens {
+		if got := l.Throttle().tokens.Load() - before; got != c.tokens {
 			t.Errorf("%+v changes the tokens by %d, want %d", c.result, got, c.tokens)
 		}
 		if d, ok := latency.Quantile(0.01); ok != c.takes || ok && (d < time.Millisecond || d > 5*time.Millisecond/4) {

@@ -295,12 +295,15 @@ func (d *decoder) unknownField(key *yaml.Node, p path, fields map[string]field) 
 	}
 }
 
-func (d *decoder) wrongType(n *yaml.Node, p path, want string) *Error {
+func (d *decoder) wrongType(n *yaml.Node, p path, want string) { d.suggestType(n, p, want, "") }
+
+// suggestType also says what may be meant; nothing for "".
+func (d *decoder) suggestType(n *yaml.Node, p path, want, suggestion string) {
 	hint := ""
 	if tag := n.ShortTag(); want == "text" && n.Kind == yaml.ScalarNode && (tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp") {
 		hint = "; put it in quotes if it is meant as text"
 	}
-	return d.errorf(n, p, "want %s, not %s%s", want, describe(n), hint)
+	d.errorf(n, p, "want %s, not %s%s", want, describe(n), hint).Suggestion = suggestion
 }
 
 // errorf reports that the value at p cannot be read.

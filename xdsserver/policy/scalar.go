@@ -53,10 +53,11 @@ func (d *decoder) duration(n *yaml.Node, p path, v reflect.Value) {
 
 func (d *decoder) fraction(n *yaml.Node, p path, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		err := d.wrongType(n, p, "a percentage such as 2.5%")
-		if f, bad := ParseFraction(n.Value + "%"); bad == nil && f >= 10_000 { // below 1, it may be a share of 1
-			err.Suggestion = n.Value + "%"
+		meant := ""
+		if f, err := ParseFraction(n.Value + "%"); err == nil && f >= 10_000 { // below 1, it may be a share of 1
+			meant = n.Value + "%"
 		}
+		d.suggestType(n, p, "a percentage such as 2.5%", meant)
 		return
 	}
 	f, err := ParseFraction(n.Value)
