@@ -190,12 +190,12 @@ func times(n int, t turn, then ...turn) script {
 func TestRetries(t *testing.T) {
 	const down, none, three, all, nine, short = 0, 1, 2, 3, 4, 5
 	p := newRetryPair(t, []retryPolicy{
-		down:  retryPolicy{On: []string{"unavailable"}, Attempts: 2},
-		none:  retryPolicy{On: []string{"internal"}, Attempts: 4},
-		three: retryPolicy{On: []string{"unavailable", "resource-exhausted"}, Attempts: 3},
-		all:   retryPolicy{On: a44, Attempts: 4},
-		nine:  retryPolicy{On: []string{"unavailable"}, Attempts: 9},
-		short: retryPolicy{On: []string{"unavailable"}, Attempts: 4, Buffer: 500},
+		down:  {On: []string{"unavailable"}, Attempts: 2},
+		none:  {On: []string{"internal"}, Attempts: 4},
+		three: {On: []string{"unavailable", "resource-exhausted"}, Attempts: 3},
+		all:   {On: a44, Attempts: 4},
+		nine:  {On: []string{"unavailable"}, Attempts: 9},
+		short: {On: []string{"unavailable"}, Attempts: 4, Buffer: 500},
 	}...)
 	type row struct {
 		name string
