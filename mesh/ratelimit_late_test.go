@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,10 +24,10 @@ const earlyAndLate = `rateLimits: [{actions: [{genericKey: {descriptorValue: ear
 func TestRateLimitLate(t *testing.T) {
 	const early = "shop: generic_key=early"
 	eachProtocol(t, func(t *testing.T, p protocol) {
-		var over bool
+		var over atomic.Bool
 		l := newLimiter(func(in *servicev3.RateLimitRequest) (*servicev3.RateLimitResponse, error) {
 			code := servicev3.RateLimitResponse_OK
-			if over || question(in) != early {
+			if over.Load() || question(in) != early {
 				code = servicev3.RateLimitResponse_OVER_LIMIT
 			}
 			return &servicev3.RateLimitResponse{OverallCode: code}, nil
@@ -56,7 +57,7 @@ func TestRateLimitLate(t *testing.T) {
 		receive(t, "the end of the call", ended)
 		asked(4, early, early, "shop: late=second", "shop: late=first")
 
-		over = true
+		over.Store(true)
 		if got, _ := call(within(t, long), "/shop.Orders/Get", map[string]string{"x-user": "third"}); got.Status == 200 || got.Status == 0 {
 			t.Errorf("over the limit: %+v", got)
 		}
