@@ -99,6 +99,8 @@ func (r *chaosRun) report() {
 		r.Logf("%-7s attempts per call at the backends: %.3f, and %.3f for %d calls while none was available", c.name, attempts, vain, r.of(c.name).vain)
 	}
 	t := &r.turns
+	t.mu.Lock() // what ends late may still move a breaker
+	defer t.mu.Unlock()
 	r.Logf("breakers of endpoints opened %d times, admitted probes %d times and closed %d times, of clusters %d, %d and %d; %d endpoints were ejected, %d returned",
 		t.opened[0], t.probed[0], t.closed[0], t.opened[1], t.probed[1], t.closed[1], t.ejected, t.returned)
 	r.Logf("%d connections are open", r.open())
