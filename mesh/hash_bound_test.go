@@ -3,7 +3,6 @@ package mesh_test
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -28,10 +27,12 @@ func TestHashBound(t *testing.T) {
 						"services:\n  orders: {protocol: %s, balance: {%s}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}]}]\n",
 						p.name, policy, addresses(backends)))))
 					call := p.client(t, m, "orders")
-					for seen := map[string]int{}; len(seen) < len(backends); { // gRPC connects as keys ask for it
-						for _, owner := range owners(t, call, 20) {
-							seen[owner]++
-						}
+					seen := map[string]int{} // gRPC connects as keys ask for it
+					for _, owner := range owners(t, call, 100) {
+						seen[owner]++
+					}
+					if len(seen) != len(backends) { // once in 10^17
+						t.Fatalf("100 keys went to %v", seen)
 					}
 					before := map[*meshtest.Backend]int64{}
 					for _, b := range backends {
@@ -44,12 +45,13 @@ func TestHashBound(t *testing.T) {
 					t.Cleanup(cancel)
 					for n := range calls { // one after the other, so that each finds those before
 						inFlight.Go(func() { _, _ = call(ctx, keyed(1)) })
-						for arrived := 0; arrived <= n; runtime.Gosched() {
-							arrived = 0
+						until(t, fmt.Sprintf("%d calls have arrived", n+1), func() bool {
+							arrived := 0
 							for _, b := range backends {
 								arrived += int(b.Calls() - before[b])
 							}
-						}
+							return arrived > n
+						})
 					}
 					most := 0
 					for _, b := range backends {
