@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // HeaderName is a header's name in the forms that protocols key their headers by,
@@ -30,6 +32,10 @@ func NewHeaderName(name string) *HeaderName {
 // Names that gRPC keeps for itself (those that begin with "grpc-", content-type,
 // te, user-agent) have no effect in a gRPC request. Names that end in "-bin" have
 // binary values there.
+//
+// A value that the protocol cannot carry would fail the call: Set and Add leave the header
+// as it is. In HTTP that is one with control characters (RFC 9110, 5.5), in gRPC one with
+// anything but printable ASCII.
 type Header struct {
 	values    map[string][]string
 	source    HeaderSource // of values, until someone asks
@@ -78,10 +84,17 @@ func (h *Header) Get(n *HeaderName) string {
 }
 
 // Set gives the header this one value.
-func (h *Header) Set(n *HeaderName, value string) { h.own()[h.key(n)] = []string{value} }
+func (h *Header) Set(n *HeaderName, value string) {
+	if h.carries(n, value) {
+		h.own()[h.key(n)] = []string{value}
+	}
+}
 
 // Add adds a value behind those that the header has.
 func (h *Header) Add(n *HeaderName, value string) {
+	if !h.carries(n, value) {
+		return
+	}
 	m, k := h.own(), h.key(n)
 	m[k] = append(slices.Clip(m[k]), value) // the slice may be shared with what was copied
 }
@@ -131,6 +144,14 @@ func (h *Header) Copy() Header { return Header{values: h.Map(), canonical: h.can
 
 // Changed reports whether the header was changed, or was made to be.
 func (h *Header) Changed() bool { return h.owned }
+
+// carries reports whether the protocol can carry the value.
+func (h *Header) carries(n *HeaderName, value string) bool {
+	if h.canonical {
+		return httpguts.ValidHeaderFieldValue(value)
+	}
+	return strings.HasSuffix(n.Lower, "-bin") || !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' })
+}
 
 func (h *Header) key(n *HeaderName) string {
 	if h.canonical {

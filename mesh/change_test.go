@@ -368,6 +368,31 @@ func TestGRPCAuthority(t *testing.T) {
 	}
 }
 
+// TestHeaderValues has policy set values that a protocol cannot carry: the header is left as
+// it is, and no call fails.
+func TestHeaderValues(t *testing.T) {
+	const set = `{x-coffee: "café", x-bell: "ding\x07", x-tab: "a\tb", x-plain: "~ fine"}`
+	want := map[string]values{
+		"grpc": {"x-coffee": {"tea"}, "x-bell": {"dong"}, "x-plain": {"~ fine"}},
+		"http": {"x-coffee": {"café"}, "x-bell": {"dong"}, "x-tab": {"a\tb"}, "x-plain": {"~ fine"}},
+	}
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := echoBackend(t, p)
+		m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n"+p.service("orders", b)+
+			"routes:\n  orders: [{to: orders, headers: {request: {set: "+set+"}, response: {append: "+set+"}}}]\n")))
+		got, err := echo(t, m, p, "orders", "/s.A/b", values{"x-coffee": {"tea"}, "x-bell": {"dong"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want[p.name], values(got.Header)); diff != "" {
+			t.Errorf("request (-want +got):\n%s", diff)
+		}
+		if c, plain := got.Response["x-coffee"], got.Response["x-plain"]; p.name == "grpc" && c != nil || len(plain) != 1 || got.Response["x-bell"] != nil {
+			t.Errorf("response has %v", got.Response)
+		}
+	})
+}
+
 // TestGRPCStreamHeaders has the header of a stream's response changed once for each
 // way to see it, and gRPC's own and binary headers left alone.
 func TestGRPCStreamHeaders(t *testing.T) {

@@ -64,7 +64,8 @@
 // resource is decoded. Where gRPC differs:
 //
 //   - Headers that are gRPC's own (grpc-*, content-type, te, user-agent) and binary
-//     ones (-bin) are left alone. The header of a response is changed, its trailer is not.
+//     ones (-bin) are left alone, and so are those whose new value is not printable ASCII.
+//     The header of a response is changed, its trailer is not.
 //   - The path is rewritten, which stock gRPC clients do not do (gRFC A28). The
 //     authority is rewritten by host_rewrite_literal and auto_host_rewrite only, and only
 //     if the control plane is trusted (gRFCs A81, A111); a policy that the program has in

@@ -56,7 +56,9 @@
 //     answers it 503.
 //   - Headers of gRPC's own are not changed, and a gRPC call's host is rewritten by
 //     host_rewrite_literal and auto_host_rewrite alone (gRFCs A81, A111), without
-//     x-envoy-original-host and x-forwarded-host.
+//     x-envoy-original-host and x-forwarded-host. One whose new value the protocol cannot
+//     carry in Go (gRPC: other than printable ASCII; HTTP: control characters) is left as it
+//     is; Envoy sends it.
 //   - A gRPC call that policy answers gets a status, and no headers. A redirect fails it.
 //   - A policy with a command in a header's value that Envoy does not know is refused by
 //     Envoy. Weft leaves that header as it is, with a warning.
