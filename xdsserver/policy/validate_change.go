@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -112,18 +113,18 @@ func (v *validator) respond(p path, r *Respond) {
 
 // newPath checks a path, or the beginning of one, that may be empty.
 func (v *validator) newPath(p path, s string) {
-	switch {
+	switch _, err := url.PathUnescape(s); {
 	case s == "":
 	case !strings.HasPrefix(s, "/"):
 		v.errorf(p, "the path %q does not start with a slash", shorten(s))
-	case strings.ContainsAny(s, "\r\n\x00 #"):
+	case err != nil || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '#' || r == 0x7f }):
 		v.errorf(p, "the path %q holds what does not belong in a path", shorten(s))
 	}
 }
 
-// newHost checks a host that may be empty.
+// newHost checks a host that may be empty; one that is not ASCII is named by its punycode.
 func (v *validator) newHost(p path, s string) {
-	if strings.ContainsAny(s, " \t\r\n\x00/?#") {
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/?#", r) }) {
 		v.errorf(p, "%q is not a host", shorten(s))
 	}
 }
