@@ -33,8 +33,8 @@ func TestConnectionQueue(t *testing.T) {
 			once.Do(func() { close(two) })
 		}
 		pause(r.Context(), two, long)
+		in.Add(-1) // before the answer, upon which the caller may give up the connection
 		_ = http.NewResponseController(w).Flush()
-		in.Add(-1)
 		if r.Header.Get("Abort") != "" {
 			panic(http.ErrAbortHandler) // the connection is lost
 		}
