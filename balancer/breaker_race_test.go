@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,7 +27,7 @@ func TestProbesAreRacedFor(t *testing.T) {
 			var ready, done atomic.Int64
 			var callers sync.WaitGroup
 			meet := func(at *atomic.Int64, n int64) {
-				for at.Add(1); at.Load() < n; { // as close together as can be
+				for at.Add(1); at.Load() < n; runtime.Gosched() { // as close together as can be
 				}
 			}
 			for range 2 {

@@ -10,13 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// within checks counts of n draws against shares, within six standard deviations: a
-// right policy fails less than once in 10^8 runs.
+// within checks counts of n draws against shares, within seven standard deviations: a
+// right policy fails less than once in 10^9 runs of all.
 func within(t *testing.T, counts map[string]int, n int, shares map[string]float64) {
 	t.Helper()
 	for address, share := range shares {
 		sigma := math.Sqrt(float64(n) * share * (1 - share))
-		if off := math.Abs(float64(counts[address]) - float64(n)*share); off > 6*sigma {
+		if off := math.Abs(float64(counts[address]) - float64(n)*share); off > 7*sigma {
 			t.Errorf("%s was picked %d times in %d, want about %.0f", address, counts[address], n, float64(n)*share)
 		}
 	}

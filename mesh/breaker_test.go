@@ -47,7 +47,7 @@ func newBreakerRig(t *testing.T, p protocol, n int, breaker string) *breakerRig 
 }
 
 func (r *breakerRig) apply(breaker, route string) {
-	r.cp.Apply(fmt.Sprintf("services: {orders: {protocol: %s, endpoints: [%s], breaker: {%s}}}\nroutes: {orders: [{to: orders%s}]}\n",
+	r.cp.Apply(fmt.Sprintf("services: {orders: {protocol: %s, "+inTime+", endpoints: [%s], breaker: {%s}}}\nroutes: {orders: [{to: orders%s}]}\n",
 		r.name, addresses(r.backends), breaker, route))
 }
 
@@ -250,19 +250,20 @@ func TestWhatBreaks(t *testing.T) {
 				m := p.retrying(t, "}, breaker: {endpoint: {consecutiveFailures: 2, openTime: 1h}", "", b)
 				call := p.client(t, m, "orders")
 				for n := range int64(3) {
-					ctx, cancel := context.WithTimeout(within(t, long), 100*time.Millisecond)
-					if c.cancel {
-						ctx, cancel = context.WithCancel(within(t, long))
+					ctx, done := within(t, long), func() {}
+					switch {
+					case c.cancel:
+						ctx, done = context.WithCancel(ctx)
 						go func() {
 							if b.AwaitCalls(ctx, n+1) == nil {
-								cancel()
+								done()
 							}
 						}()
-					} else if !c.act.hang {
-						ctx = within(t, long)
+					case c.act.hang:
+						ctx, done = expires(ctx, b.Backend)
 					}
 					_, err := call(ctx, request{})
-					cancel()
+					done()
 					if refused := errors.Is(err, mesh.ErrOverloaded); refused != (c.breaks && n == 2) {
 						t.Errorf("call %d: %v", n+1, err)
 					}
@@ -315,9 +316,10 @@ func TestBreakerInteractions(t *testing.T) {
 			bad, good := p.scripted(t, "bad", ever), p.scripted(t, "good", failFirst(0))
 			m := p.retrying(t, breaker, "retry: {attempts: 2, on: [gateway-error, unavailable], backOff: {baseInterval: 1ms}}", bad, good)
 			call := p.client(t, m, "orders")
-			for n := 0; bad.Calls() < 2 && n < 1000; n++ {
+			until(t, "two calls at the bad one", func() bool {
 				_, _ = call(within(t, long), request{})
-			}
+				return bad.Calls() >= 2
+			})
 			before := good.Calls()
 			for range 20 {
 				if _, err := call(within(t, long), request{}); err != nil {

@@ -102,7 +102,7 @@ func (p *randomPolicy) next(random *rand.Rand) (services, routes string) {
 			p.backends[at].Addr, version, 1+random.IntN(3), random.IntN(2))
 	}
 	policy := []string{"round_robin", "random", "least_request", "pick_first"}[random.IntN(4)]
-	services = fmt.Sprintf("  %s:\n    protocol: %s\n    balance: {policy: %s}\n    subsets: {v1: {version: v1}, v2: {version: v2}}\n    endpoints:\n%s",
+	services = fmt.Sprintf("  %s:\n    protocol: %s\n    "+inTime+"\n    balance: {policy: %s}\n    subsets: {v1: {version: v1}, v2: {version: v2}}\n    endpoints:\n%s",
 		name, name, policy, endpoints.String())
 	// A further service comes and goes, and so do its clusters.
 	also := fmt.Sprintf("%s-%d", name, random.IntN(3))

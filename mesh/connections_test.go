@@ -371,9 +371,7 @@ func TestConnectionsOfAnEndpointFail(t *testing.T) {
 	if n := failed.Load(); n > 9*4 {
 		t.Errorf("%d calls failed, though 9 connections of 4 calls were cut", n)
 	}
-	if n := b.Connections(); n > 3 {
-		t.Errorf("%d connections, want at most 3", n)
-	}
+	awaitConnections(t, b, 3)
 }
 
 // isDeadline is for both protocols.

@@ -14,9 +14,9 @@ import (
 func dropping(p protocol, percent int, back, spare *meshtest.Backend) string {
 	return filtering(p.service("spare", spare), nil, `{name: front, virtualHosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: all, retryPolicy: {
 		retryOn: "5xx,reset,connect-failure,refused-stream,cancelled,deadline-exceeded,internal,resource-exhausted,unavailable", numRetries: 5, retryBackOff: {baseInterval: 0.001s}}}}]}]}`) +
-		fmt.Sprintf(`  - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: all, connectTimeout: 5s, lbPolicy: CLUSTER_PROVIDED, clusterType: {name: envoy.clusters.aggregate,
+		fmt.Sprintf(`  - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: all, connectTimeout: 60s, lbPolicy: CLUSTER_PROVIDED, clusterType: {name: envoy.clusters.aggregate,
       typedConfig: {"@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [back, spare]}}}
-  - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: back, connectTimeout: 5s, type: EDS, edsClusterConfig: {edsConfig: {ads: {}, resourceApiVersion: V3}}}
+  - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: back, connectTimeout: 60s, type: EDS, edsClusterConfig: {edsConfig: {ads: {}, resourceApiVersion: V3}}}
   - {"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment, clusterName: back, policy: {dropOverloads: [{category: lb, dropPercentage: {numerator: %d}}]},
      endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: 127.0.0.1, portValue: %s}}}}]}]}
 `, percent, back.Addr[len("127.0.0.1:"):])

@@ -131,7 +131,6 @@ func TestFaultDelay(t *testing.T) {
 			return ctx, cancel
 		}, codes.Canceled},
 		{"policy", forever + ", maxStreamDuration: 50ms", context.WithCancel, codes.DeadlineExceeded},
-		{"not the timeout", "fault: {delay: {fixedDelay: 3s, percentage: 100%}}, timeout: 2s, maxStreamDuration: 1m", context.WithCancel, codes.OK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, p protocol) {
@@ -139,7 +138,6 @@ func TestFaultDelay(t *testing.T) {
 				m := newMesh(t, "services:\n"+p.service("orders", b)+"routes:\n  orders: [{to: orders, "+test.route+"}]\n")
 				ctx, cancel := test.end(within(t, long))
 				defer cancel()
-				began := time.Now()
 				_, err := p.client(t, m, "orders")(ctx, request{})
 				code := status.Code(err)
 				switch {
@@ -151,11 +149,7 @@ func TestFaultDelay(t *testing.T) {
 				if code != test.want {
 					t.Errorf("the call ended with %v, want %v", err, test.want)
 				}
-				if test.want == codes.OK {
-					if took := time.Since(began); took < 3*time.Second {
-						t.Errorf("it took %v", took)
-					}
-				} else if n := b.Calls(); n != 0 {
+				if n := b.Calls(); n != 0 {
 					t.Errorf("the backend got %d calls", n)
 				}
 			})

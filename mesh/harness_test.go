@@ -62,9 +62,12 @@ func eachProtocol(t *testing.T, test func(t *testing.T, p protocol)) {
 	}
 }
 
+// inTime has connections outlast a machine that stalls: it is longer than any stall.
+const inTime = "connectTimeout: 60s"
+
 // service is a line of a policy file's services.
 func (p protocol) service(name string, backends ...*meshtest.Backend) string {
-	return fmt.Sprintf("  %s: {protocol: %s, endpoints: [%s]}\n", name, p.name, addresses(backends))
+	return fmt.Sprintf("  %s: {protocol: %s, "+inTime+", endpoints: [%s]}\n", name, p.name, addresses(backends))
 }
 
 func addresses(backends []*meshtest.Backend) string {

@@ -85,7 +85,7 @@ func checkOf(p protocol) string {
 	return "http: /healthz"
 }
 
-const eager = `interval: 10ms, timeout: 10s, healthyThreshold: 1, unhealthyThreshold: 1`
+const eager = `interval: 10ms, timeout: 60s, healthyThreshold: 1, unhealthyThreshold: 1`
 
 // TestHealthChecks has active checks take an endpoint out and back, under load that does
 // not notice (row L6).
@@ -133,6 +133,9 @@ func TestHealthCheckPort(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if addr == "127.0.0.1:0" {
+				held(t, l)
+			}
 			go func() {
 				for {
 					c, err := l.Accept()
@@ -170,7 +173,7 @@ func TestHealthHeaders(t *testing.T) {
 	p := protocols[1]
 	a, b := newPatient(t, p, "a"), newPatient(t, p, "b")
 	m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-		`services: {orders: {endpoints: [%q, %q], healthChecks: [{http: /healthz, %s}, {http: /healthz, interval: 1h, timeout: 10s, healthyThreshold: 1}]}}`,
+		`services: {orders: {endpoints: [%q, %q], healthChecks: [{http: /healthz, %s}, {http: /healthz, interval: 1h, timeout: 60s, healthyThreshold: 1}]}}`,
 		a.Addr, b.Addr, eager))))
 	call := p.client(t, m, "orders")
 	eventually(t, call, request{}, "a", "b")

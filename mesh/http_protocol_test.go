@@ -33,7 +33,7 @@ func TestUpgradeCounts(t *testing.T) {
 		rw.Flush()
 		_, _ = io.Copy(conn, rw)
 	}))
-	m := p.retrying(t, "maxRequests: 1", "timeout: 1s, retry: {attempts: 3, on: [5xx, reset], statusCodes: [101]}", &scripted{Backend: b})
+	m := p.retrying(t, "maxRequests: 1", "timeout: 1m, retry: {attempts: 3, on: [5xx, reset], statusCodes: [101]}", &scripted{Backend: b})
 	client := m.HTTPClient()
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(within(t, long), http.MethodGet, "http://orders/", nil)

@@ -33,6 +33,7 @@ func TestFaultInteractions(t *testing.T) {
 		{name: "beyond the deadline", route: delay, deadline: 30, want: "deadline@30"},
 		{name: "route timeout", route: "timeout: 70ms, " + delay, script: []act{{hang: true}}, want: "1@50 deadline@120", grpc: "1@50 deadline@70"},
 		{name: "longer than the route timeout", route: "timeout: 30ms, " + delay, script: []act{{}}, want: "1@50 ok@50", grpc: "deadline@30"},
+		{name: "longer than the timeout of HTTP", route: "timeout: 30ms, maxStreamDuration: 1m, " + delay, script: []act{{}}, want: "1@50 ok@50"},
 	} {
 		for _, p := range append(protocols[:len(protocols):len(protocols)], h2c) {
 			t.Run(c.name+"/"+p.name, func(t *testing.T) {
@@ -105,7 +106,7 @@ func TestRateLimitInteractions(t *testing.T) {
 // TestRequestCancel ends HTTP requests by Request.Cancel, which http.Client sets, too, in an
 // attempt and in a backoff.
 func TestRequestCancel(t *testing.T) {
-	const patient = "retry: {attempts: 4, on: [5xx], backOff: {baseInterval: 100h, maxInterval: 100h}"
+	const patient = "retry: {attempts: 4, on: [5xx], backOff: {baseInterval: 100000h, maxInterval: 100000h}"
 	for name, c := range map[string]struct {
 		route  string
 		script act

@@ -29,7 +29,7 @@ func isCanceled(err error) bool {
 func TestInteractions(t *testing.T) {
 	const (
 		retry     = "retry: {attempts: 4, on: [5xx, unavailable, deadline-exceeded], backOff: {baseInterval: 1ms, maxInterval: 1ms}"
-		patient   = "retry: {attempts: 4, on: [5xx, unavailable], backOff: {baseInterval: 100h, maxInterval: 100h}"
+		patient   = "retry: {attempts: 4, on: [5xx, unavailable], backOff: {baseInterval: 100000h, maxInterval: 100000h}"
 		byTimeout = retry + ", perTryTimeout: 50ms}, hedge: {onPerTryTimeout: true}"
 		byDelay   = retry + "}, hedge: {delay: 20ms}"
 		after     = retry + ", rateLimitedBackOff: {resetHeaders: {retry-after: seconds}, maxInterval: 2s}}"

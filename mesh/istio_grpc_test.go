@@ -78,12 +78,9 @@ func callsEcho(t *testing.T, p protocol, m *mesh.Mesh) {
 		t.Fatal(err)
 	}
 	call := p.client(t, m, target)
-	// gRPC balances over what is connected: let both be.
-	for range 100 {
-		if len(answers(t, call, request{path: "/proto.Echo/Say"}, 40)) == 2 {
-			break
-		}
-	}
+	until(t, "both are connected, over which gRPC balances", func() bool {
+		return len(answers(t, call, request{path: "/proto.Echo/Say"}, 40)) == 2
+	})
 	for _, c := range echoCases {
 		if diff := cmp.Diff(c.want, answers(t, call, c.request, c.want["v1"]+c.want["v2"])); diff != "" {
 			t.Errorf("%s: answers (-want +got):\n%s", c.name, diff)
@@ -133,6 +130,16 @@ func TestIstioFaults(t *testing.T) {
 func tooSlow(ctx context.Context, err error) bool {
 	late := errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 	return late && ctx.Err() == nil
+}
+
+// patiently makes calls again that are too slow.
+func patiently(call func(context.Context, request) (string, error)) func(context.Context, request) (string, error) {
+	return func(ctx context.Context, r request) (name string, err error) {
+		for name, err = call(ctx, r); tooSlow(ctx, err); {
+			name, err = call(ctx, r)
+		}
+		return name, err
+	}
 }
 
 // aborted reports whether a call failed for the recorded fault.

@@ -48,7 +48,7 @@ func newOutlierRig(t *testing.T, p protocol, n int, detection string) *outlierRi
 
 // apply gives the policy; what detection leaves out ejects nothing.
 func (r *outlierRig) apply(detection string) {
-	r.cp.Apply(fmt.Sprintf(`services: {orders: {protocol: %s, endpoints: [%s], outlierDetection: {%s}}}`,
+	r.cp.Apply(fmt.Sprintf(`services: {orders: {protocol: %s, `+inTime+`, endpoints: [%s], outlierDetection: {%s}}}`,
 		r.name, addresses(r.backends), detection))
 }
 

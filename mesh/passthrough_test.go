@@ -43,7 +43,7 @@ func TestUnknownHosts(t *testing.T) {
 			if got, err := httpClient(t, m, strings.Replace(outside.Addr, "127.0.0.1", "localhost", 1))(within(t, long), request{}); err != nil || got != "outside" {
 				t.Errorf("by name: %q, %v", got, err)
 			}
-			_, err = httpClient(t, m, closedPort(t))(within(t, long), request{})
+			_, err = httpClient(t, m, unused(t))(within(t, long), request{})
 			if !errors.Is(err, mesh.ErrUnavailable) || !strings.Contains(err.Error(), "refused") {
 				t.Errorf("nobody there: %v, want ErrUnavailable and why", err)
 			}
@@ -113,16 +113,6 @@ func eventuallyFails(t *testing.T, call func(context.Context, request) (string, 
 	}
 }
 
-// closedPort is an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // TestPassthroughRoute has a route of a target send its calls to the address that the
 // caller named, which is where the target's own name leads.
 func TestPassthroughRoute(t *testing.T) {
@@ -153,7 +143,7 @@ func TestOriginalDst(t *testing.T) {
 			cp := meshtest.NewControlPlane(t)
 			cp.Apply(fmt.Sprintf(`routes: {"%s": [{to: out}]}
 resources:
-  - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: out, type: ORIGINAL_DST, lbPolicy: CLUSTER_PROVIDED, connectTimeout: 5s, originalDstLbConfig: {%s}}
+  - {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: out, type: ORIGINAL_DST, lbPolicy: CLUSTER_PROVIDED, connectTimeout: 60s, originalDstLbConfig: {%s}}
 `, named.Addr, lb))
 			return p.client(t, cp.Mesh(), named.Addr)
 		}

@@ -341,7 +341,7 @@ func (r *streamRun) finish() {
 	}
 	r.callAgain()
 	_ = r.conn.Close()
-	if err := r.mesh.Close(within(r, time.Second)); err != nil {
+	if err := r.mesh.Close(within(r, modelDeadline)); err != nil {
 		r.Errorf("the call is in flight: %v", err)
 	}
 }

@@ -116,7 +116,7 @@ func TestUploadTimeouts(t *testing.T) {
 		"per-try, hangs":     {"timeout: 1s, retry: {attempts: 2, on: [connect-failure], perTryTimeout: 50ms}", act{hang: true}, 5, "deadline@200", ""},
 		"idle":               {"timeout: 0s, idleTimeout: 50ms", act{}, 5, "ok@150", ""},
 		"idle, hangs":        {"timeout: 0s, idleTimeout: 50ms", act{hang: true}, 5, "deadline@200", ""},
-		"no time to retry":   {"timeout: 100ms, retry: {attempts: 2, on: [5xx], backOff: {baseInterval: 100h, maxInterval: 100h}}", act{fail: 14}, 5, "failed@0", "failed@150"},
+		"no time to retry":   {"timeout: 100ms, retry: {attempts: 2, on: [5xx], backOff: {baseInterval: 100000h, maxInterval: 100000h}}", act{fail: 14}, 5, "failed@0", "failed@150"},
 		"idle in its answer": {"timeout: 0s, idleTimeout: 50ms", act{header: map[string]string{"stall": "1"}}, 1, "deadline@80", ""},
 	} {
 		for _, p := range []protocol{protocols[1], h2c} {

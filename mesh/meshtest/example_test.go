@@ -1,6 +1,7 @@
 package meshtest_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,8 +25,12 @@ func TestCheckout(t *testing.T) {
 	cp.Apply(`services: {shop: {endpoints: ["` + shop.Addr + `"]}}`)
 	client := cp.Mesh().HTTPClient()
 
-	checkout := func() (int, string, error) {
-		resp, err := client.Get("http://shop/checkout")
+	checkout := func(ctx context.Context) (int, string, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://shop/checkout", nil)
+		if err != nil {
+			return 0, "", err
+		}
+		resp, err := client.Do(req)
 		if err != nil {
 			return 0, "", err
 		}
@@ -33,31 +38,34 @@ func TestCheckout(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(body), err
 	}
-	if _, body, err := checkout(); err != nil || body != "paid" {
+	if _, body, err := checkout(t.Context()); err != nil || body != "paid" {
 		t.Errorf("checkout: %q, %v", body, err)
 	}
 
 	shop.SetFailing(true)
-	if status, _, err := checkout(); err != nil || status != http.StatusServiceUnavailable {
+	if status, _, err := checkout(t.Context()); err != nil || status != http.StatusServiceUnavailable {
 		t.Errorf("checkout at a shop that fails: %d, %v", status, err)
 	}
 	shop.SetFailing(false)
 
 	shop.SetDelay(time.Hour)
-	client.Timeout = 50 * time.Millisecond
-	if _, _, err := checkout(); err == nil {
+	ctx, giveUp := context.WithCancel(t.Context())
+	go func() {
+		_ = shop.AwaitCalls(ctx, 3)
+		giveUp()
+	}()
+	if _, _, err := checkout(ctx); err == nil {
 		t.Error("checkout at a shop that hangs succeeded")
 	}
 	shop.SetDelay(0)
-	client.Timeout = 0
 
 	cp.Kill() // nobody notices
-	if _, body, err := checkout(); err != nil || body != "paid" {
+	if _, body, err := checkout(t.Context()); err != nil || body != "paid" {
 		t.Errorf("checkout without a control plane: %q, %v", body, err)
 	}
 
 	shop.Kill()
-	if _, _, err := checkout(); err == nil {
+	if _, _, err := checkout(t.Context()); err == nil {
 		t.Error("checkout at a dead shop succeeded")
 	}
 	if got := shop.Calls(); got != 4 {
