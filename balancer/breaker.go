@@ -92,7 +92,11 @@ func (c *Cluster) newBreaker(config *resilience.BreakerConfig, e *Endpoint) *res
 		return nil
 	}
 	return resilience.NewBreaker(*config, func(from, to resilience.BreakerState) {
-		go c.breakerMoved(e, from, to) // a call is not to wait for the views
+		c.news.Lock()
+		defer c.news.Unlock()
+		if !c.silent {
+			c.running.Go(func() { c.breakerMoved(e, from, to) }) // a call is not to wait for the views
+		}
 	})
 }
 
@@ -111,8 +115,11 @@ func (c *Cluster) breakerMoved(e *Endpoint, from, to resilience.BreakerState) {
 	}
 }
 
-// unguard stops the timers of all breakers. The caller holds c.mu.
+// unguard stops the timers of all breakers, which tell nothing more. The caller holds c.mu.
 func (c *Cluster) unguard() {
+	c.news.Lock()
+	c.silent = true
+	c.news.Unlock()
 	c.breaker.Load().Close()
 	for _, e := range c.index {
 		e.retire()

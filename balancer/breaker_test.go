@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"testing"
@@ -227,4 +228,45 @@ func (r *rig) ok() Outcome {
 		return Outcome{}
 	}
 	return good
+}
+
+// TestCloseEndsNewsOfBreakers has Close wait for what a breaker is telling the log, and
+// breakers tell nothing after it.
+func TestCloseEndsNewsOfBreakers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		c := NewCluster("c", ClusterOptions{Logger: slog.New(slowly{quiet.Handler(), &told})})
+		c.Configure(breaking(Config{}))
+		c.Assign(one(at("a:1"), at("b:1")))
+		r := &rig{T: t, cluster: c, k: &fakeConnector{}}
+		r.view = c.View(r.k, httpView)
+		links := []*Link{r.pick(PickInfo{}), r.pick(PickInfo{})}
+		for _, l := range links {
+			r.calls(l.Endpoint().Address(), 1, failed)
+		}
+		links[0].Done(failed)
+		c.Close()
+		if want := []string{"breaker is open"}; !slices.Equal(told, want) {
+			t.Errorf("when Close returned the log had %q, want %q", told, want)
+		}
+		links[1].Done(failed)
+		time.Sleep(time.Hour)
+		if len(told) > 1 {
+			t.Errorf("after Close the log has %q", told)
+		}
+	})
+}
+
+// slowly takes a second to handle a record.
+type slowly struct {
+	slog.Handler
+	told *[]string
+}
+
+func (slowly) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s slowly) Handle(_ context.Context, r slog.Record) error {
+	time.Sleep(time.Second)
+	*s.told = append(*s.told, r.Message)
+	return nil
 }

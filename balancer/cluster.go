@@ -23,13 +23,16 @@ type Cluster struct {
 	limits resilience.Limits
 
 	settled chan struct{}
-	running sync.WaitGroup // look-ups and probes
+	running sync.WaitGroup // look-ups, probes, and news of breakers
 	traffic atomic.Bool    // there was a call since endpoints are checked
 	stale   atomic.Bool    // someone is about to reassess the endpoints
 	active  atomic.Int64   // calls in flight, if counts
 
 	connection atomic.Pointer[Connection] // of config; never nil
 	breaker    atomic.Pointer[resilience.Breaker]
+
+	news   sync.Mutex // of breakers
+	silent bool       // by Close
 
 	mu         sync.Mutex
 	config     *Config
@@ -186,8 +189,8 @@ func (c *Cluster) Fail(err error) {
 	c.publish()
 }
 
-// Close stops the look-ups and health checks, waiting for them, and closes the views, of which picks
-// still work on what they knew last.
+// Close stops the look-ups and health checks, and what breakers tell, waiting for them, and
+// closes the views, of which picks still work on what they knew last.
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	c.closed = true
