@@ -327,3 +327,11 @@ const (
 	Timeout // counts as unhealthy
 	Degraded
 )
+
+// String names the status as Envoy does, in lower case.
+func (h Health) String() string {
+	if h < 0 || h > Degraded {
+		return "unknown"
+	}
+	return [...]string{"unknown", "healthy", "unhealthy", "draining", "timeout", "degraded"}[h]
+}

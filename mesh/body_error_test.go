@@ -46,8 +46,8 @@ routes: {orders: [{to: orders, %s}]}`, protocol, b.Addr, route)))
 				if n := b.Calls(); n > 3 {
 					t.Errorf("%d attempts of 3 calls", n)
 				}
-				if ejected := mesh.Ejected(m, "orders"); len(ejected) > 0 {
-					t.Errorf("%v is ejected", ejected)
+				if out := ejected(m, "orders"); len(out) > 0 {
+					t.Errorf("%v is ejected", out)
 				}
 				m.HTTPClient().CloseIdleConnections()
 			})

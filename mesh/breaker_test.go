@@ -63,7 +63,7 @@ func (r *breakerRig) eventually(what string, holds func() bool) {
 // states are those of the breakers, by the backends' names, in order, and then the
 // cluster's.
 func (r *breakerRig) states() string {
-	states := mesh.Breakers(r.mesh, "orders")
+	states := breakers(r.mesh)
 	var list []string
 	for _, b := range r.backends {
 		list = append(list, states[b.Addr])
@@ -299,7 +299,7 @@ func TestBreakerInteractions(t *testing.T) {
 				}
 				return b.Calls() >= 2
 			})
-			until(t, "half-open", func() bool { return mesh.Breakers(m, "orders")[b.Addr] == "half-open" })
+			until(t, "half-open", func() bool { return breakers(m)[b.Addr] == "half-open" })
 			b.SetDelay(50 * time.Millisecond) // of the probe, while which there are no hedges
 			until(t, "the probe succeeds", func() bool {
 				_, err := call(within(t, long), request{})
@@ -359,13 +359,13 @@ func TestCallsFromBeforeABreak(t *testing.T) {
 		receive(t, "the old call", begun)
 		until(t, "the breaker has opened and closed", func() bool {
 			_, _ = call(within(t, long), request{})
-			return b.Calls() >= 3 && mesh.Breakers(m, "orders")[b.Addr] == "closed"
+			return b.Calls() >= 3 && breakers(m)[b.Addr] == "closed"
 		})
 		close(release)
 		if err := receive(t, "the end of the old call", old); err == nil || errors.Is(err, mesh.ErrOverloaded) {
 			t.Errorf("the old call: %v", err)
 		}
-		if got := mesh.Breakers(m, "orders")[b.Addr]; got != "closed" {
+		if got := breakers(m)[b.Addr]; got != "closed" {
 			t.Errorf("the old call made the breaker %s", got)
 		}
 	})

@@ -384,7 +384,7 @@ func TestHeaderValues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want[p.name], values(got.Header)); diff != "" {
+		if diff := cmp.Diff(want[p.name], got.Header); diff != "" {
 			t.Errorf("request (-want +got):\n%s", diff)
 		}
 		if c, plain := got.Response["x-coffee"], got.Response["x-plain"]; p.name == "grpc" && c != nil || len(plain) != 1 || got.Response["x-bell"] != nil {

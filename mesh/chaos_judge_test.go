@@ -105,11 +105,9 @@ func (r *chaosRun) judgeRest(some, many resting) {
 	if n := r.open(); n != 0 {
 		r.Errorf("%d connections are open after an hour", n)
 	}
-	for _, c := range chaosClients[1:] {
-		for _, protocol := range []string{"grpc", "http", "h2c"} {
-			if n := mesh.InFlight(r.mesh, c.name+"-"+protocol); n != 0 {
-				r.Errorf("%s: %d calls, retries or connections are counted after an hour", c.name+"-"+protocol, n)
-			}
+	for cluster, n := range inFlight(r.mesh) {
+		if n != 0 {
+			r.Errorf("%s: %d calls, retries or connections are counted after an hour", cluster, n)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (t *turns) watchEjections(m *mesh.Mesh, d time.Duration) {
 	for ends := time.Now().Add(d); time.Now().Before(ends); pause(context.Background(), nil, 50*time.Millisecond) {
 		for _, target := range []string{"all-grpc", "all-http", "all-h2c"} {
 			now := map[string]bool{}
-			for _, address := range mesh.Ejected(m, target) {
+			for _, address := range ejected(m, target) {
 				if now[target+address] = true; !out[target+address] {
 					out[target+address] = true
 					t.ejected++

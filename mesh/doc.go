@@ -84,6 +84,11 @@
 // under HTTP by a response (package filter). The table of what
 // happens when retries, hedges, deadlines and limits meet is package resilience's.
 //
+// # What goes on inside
+//
+// [Mesh.DebugHandler] shows targets, limits in use, breakers, endpoints and what is wrong
+// with policy.
+//
 // # Security
 //
 // Policy decides, cluster by cluster, whether a connection is TLS. Where policy asks

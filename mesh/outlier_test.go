@@ -57,7 +57,7 @@ func (r *outlierRig) eventually(what string, holds func() bool) {
 	r.Helper()
 	for deadline := time.Now().Add(long); !holds(); {
 		if time.Now().After(deadline) {
-			r.Fatalf("not so: %s; ejected: %v", what, mesh.Ejected(r.mesh, "orders"))
+			r.Fatalf("not so: %s; ejected: %v", what, ejected(r.mesh, "orders"))
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (r *outlierRig) callsMove(names ...string) {
 // ejected lists backends that are out, by their names.
 func (r *outlierRig) ejected() string {
 	var names []string
-	for _, address := range mesh.Ejected(r.mesh, "orders") {
+	for _, address := range ejected(r.mesh, "orders") {
 		i := slices.IndexFunc(r.backends, func(b *meshtest.Backend) bool { return b.Addr == address })
 		names = append(names, string(rune('a'+i)))
 	}

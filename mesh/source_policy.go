@@ -47,20 +47,23 @@ func WithPolicy(yaml []byte) Option {
 // embedded is the control plane in the process: the policy compiler and, in place of
 // a server and a stream, a [resolver.Static].
 type embedded struct {
-	log    *slog.Logger
-	static *resolver.Static
-	asked  *grpcservice.Services // by filters
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	log      *slog.Logger
+	static   *resolver.Static
+	warnings *resolver.Warnings
+	asked    *grpcservice.Services // by filters
+	stop     context.CancelFunc
+	done     sync.WaitGroup
 }
 
 func embed(o *options, p *policy.Policy) (*embedded, error) {
 	services := grpcservice.New(grpcservice.Config{Trusted: true, Logger: o.logger})
+	warnings := resolver.NewWarnings(o.logger)
 	e := &embedded{
-		log:   o.logger,
-		asked: services,
+		log:      o.logger,
+		warnings: warnings,
+		asked:    services,
 		static: resolver.NewStatic(resolver.Types(resolver.TypesConfig{
-			Warnings: resolver.NewWarnings(o.logger),
+			Warnings: warnings,
 			Trusted:  true,
 			Filters:  o.filters.WithServices(services),
 			Servers:  true,
@@ -114,7 +117,8 @@ func (e *embedded) source() *source {
 			}
 			return target, nil
 		}},
-		status: func() string { return "" },
+		status:   func() string { return "" },
+		warnings: e.warnings,
 		close: func() {
 			e.stop()
 			e.done.Wait()

@@ -124,8 +124,9 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 	services := grpcservice.New(grpcservice.Config{
 		Trusted: trusted(&c), Allowed: config.GRPCServices, Providers: providers, Logger: o.logger,
 	})
+	warnings := resolver.NewWarnings(o.logger)
 	c.Types = resolver.Types(resolver.TypesConfig{
-		Warnings:  resolver.NewWarnings(o.logger),
+		Warnings:  warnings,
 		Providers: providers,
 		Trusted:   trusted(&c),
 		Filters:   o.filters.WithServices(services),
@@ -154,6 +155,8 @@ func openXDS(o *options, config *bootstrap.Config) (*source, error) {
 		resources: client,
 		names:     n,
 		status:    func() string { return troubles(client.ServerStatus()) },
+		warnings:  warnings,
+		xds:       client,
 		close: func() {
 			client.Close()
 			services.Close()

@@ -38,6 +38,9 @@ type Thresholds struct {
 	Budget *Budget
 }
 
+// String names the priority as policy files do.
+func (p Priority) String() string { return [...]string{"default", "high"}[p] }
+
 // Budget bounds retries as a share of what is in flight
 // (envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget).
 type Budget struct {

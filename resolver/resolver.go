@@ -1,8 +1,11 @@
 package resolver
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,6 +112,15 @@ func (r *Resolver) Target(name TargetName) *Target {
 		r.box.do(func() { r.dirty[t] = true })
 	}
 	return t
+}
+
+// Targets lists the targets that have not been released, sorted by their names.
+func (r *Resolver) Targets() []*Target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Values(r.targets), func(a, b *Target) int {
+		return cmp.Compare(a.name.String(), b.name.String())
+	})
 }
 
 // Close stops the resolver, cancels its watches and closes its clusters. Tables

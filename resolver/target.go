@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -116,14 +117,21 @@ func (t *Target) Await(ctx context.Context) (*Table, error) {
 	case <-t.first:
 		return t.table.Load(), nil
 	case <-ctx.Done():
-		what := "its first table"
-		if w := t.waiting.Load(); w != nil {
-			what = *w
-		}
-		return nil, fmt.Errorf("%s: waiting for %s: %w", t.name, what, context.Cause(ctx))
+		return nil, fmt.Errorf("%s: waiting for %s: %w", t.name, cmp.Or(t.Awaits(), "its first table"), context.Cause(ctx))
 	case <-t.resolver.stop:
 		return nil, fmt.Errorf("%s: %w", t.name, ErrClosed)
 	}
+}
+
+// Awaits says what the target waits for; empty if it has a table.
+func (t *Target) Awaits() string {
+	if t.table.Load() != nil {
+		return ""
+	}
+	if what := t.waiting.Load(); what != nil {
+		return *what
+	}
+	return "its first table"
 }
 
 // Subscribe calls f with the current table, if there is one, and with each table
