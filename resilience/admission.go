@@ -73,8 +73,7 @@ func (a *Admission) Config() AdmissionConfig { return a.config }
 func (a *Admission) Probability(now time.Time) float64 {
 	a.advance(now)
 	// Successes first: read the other way around there could be more of them than calls.
-	// What is forgotten before it was added to the total makes that negative.
-	successes, calls := float64(max(0, a.total.successes.Load())), float64(max(0, a.total.calls.Load()))
+	successes, calls := float64(a.total.successes.Load()), float64(a.total.calls.Load())
 	if calls < float64(a.config.MinRate)*a.config.Window.Seconds() {
 		return 0
 	}
@@ -92,11 +91,12 @@ func (a *Admission) Probability(now time.Time) float64 {
 func (a *Admission) Record(now time.Time, success bool) {
 	a.advance(now)
 	b := &a.buckets[a.tick.Load()%int64(len(a.buckets))]
-	b.calls.Add(1)
+	// The total first, so that no bucket has more to take from it than it has.
 	a.total.calls.Add(1)
+	b.calls.Add(1)
 	if success {
-		b.successes.Add(1)
 		a.total.successes.Add(1)
+		b.successes.Add(1)
 	}
 }
 
