@@ -93,7 +93,6 @@ func (w *httpRacer) Send() resilience.Result {
 
 // Drop implements call.Attempt.
 func (w *httpRacer) Drop() {
-	abandon(w.out)
 	w.drop(w.out.Context(), w.resp, w.err)
 	w.end(balancer.Outcome{})
 	w.bound.Stop()

@@ -117,7 +117,7 @@ func (r *replayReader) Read(p []byte) (int, error) {
 	r.reading, r.err = false, err
 	r.moves.Broadcast()
 	switch {
-	case n == 0 || r.lost != nil || r.closed: // nothing is kept once all is over
+	case n == 0 || r.lost != nil:
 	case r.waits() || r.ended || r.abandoned: // somebody else's to send, or nobody's
 		r.kept = append(r.kept, p[:n]...)
 		r.at += n

@@ -1,0 +1,242 @@
+package mesh_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weft-mesh/weft/mesh"
+)
+
+// piece is a part of a body, and what passes before it can be read.
+type piece struct {
+	after func()
+	text  string
+}
+
+// later is a body that comes in pieces.
+type later struct {
+	pieces []piece
+	closed atomic.Int32
+}
+
+func (b *later) Read(p []byte) (int, error) {
+	if len(b.pieces) == 0 {
+		return 0, io.EOF
+	}
+	if next := &b.pieces[0]; next.after != nil {
+		next.after()
+		next.after = nil
+	}
+	n := copy(p, b.pieces[0].text)
+	if b.pieces[0].text = b.pieces[0].text[n:]; b.pieces[0].text == "" {
+		b.pieces = b.pieces[1:]
+	}
+	return n, nil
+}
+
+func (b *later) Close() error {
+	b.closed.Add(1)
+	return nil
+}
+
+func sleep(d time.Duration) func() { return func() { time.Sleep(d) } }
+
+// replayed is a mesh in a bubble, and the one body that is posted through it.
+type replayed struct {
+	*mesh.Mesh
+	*http.Transport
+	body *later
+}
+
+// replaying runs a test by HTTP/1.1 and h2c: of a route, and of what its backend does with
+// the n-th attempt, from 1. All of the body is to be let go of in the end.
+func replaying(t *testing.T, route string, body func() []piece, serve func(n int, w http.ResponseWriter, r *http.Request), test func(t *testing.T, r *replayed)) {
+	for _, protocol := range []string{"http", "http2"} {
+		t.Run(protocol, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &memory{}
+				var attempts atomic.Int32
+				defer serveMemory(t, n, modelAddress, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+						t.Error(err)
+					}
+					serve(int(attempts.Add(1)), w, r)
+				}))()
+				r := &replayed{modelMesh(t, protocol, route), &http.Transport{DialContext: n.dial}, &later{pieces: body()}}
+				test(t, r)
+				time.Sleep(modelDeadline) // what hangs ends
+				synctest.Wait()
+				if closed, kept := r.body.closed.Load(), mesh.Kept(r.Mesh); closed != 1 || kept != 0 {
+					t.Errorf("the body was closed %d times, and %d bytes of it are kept", closed, kept)
+				}
+				if err := r.Close(within(t, time.Second)); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// post posts the body.
+func (r *replayed) post(t *testing.T) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(within(t, modelDeadline), http.MethodPost, "http://orders/", r.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Mesh.Transport(r.Transport).RoundTrip(req)
+}
+
+// expect posts the body and expects an answer.
+func (r *replayed) expect(t *testing.T, want string) {
+	t.Helper()
+	resp, err := r.post(t)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != want {
+		t.Errorf("answer %q, %v; want %q", got, err, want)
+	}
+}
+
+// answer begins an answer.
+func answer(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
+
+// sendBack answers with what it reads.
+func sendBack(w http.ResponseWriter, r *http.Request) {
+	answer(w)
+	_, _ = io.Copy(w, r.Body)
+}
+
+// TestBodyForgottenOnceAnswered keeps nothing of a body that will not be sent again, though
+// it is still being sent.
+func TestBodyForgottenOnceAnswered(t *testing.T) {
+	body := func() []piece {
+		return []piece{{nil, "a"}, {sleep(time.Second), "b"}, {sleep(10 * time.Second), "c"}}
+	}
+	replaying(t, "retry: {statusCodes: [503]}", body, func(_ int, w http.ResponseWriter, r *http.Request) { sendBack(w, r) },
+		func(t *testing.T, r *replayed) {
+			resp, err := r.post(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			time.Sleep(2 * time.Second)
+			if kept := mesh.Kept(r.Mesh); kept != 0 {
+				t.Errorf("%d bytes are kept", kept)
+			}
+			if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "abc" {
+				t.Errorf("answer %q, %v", got, err)
+			}
+		})
+}
+
+// TestHedgesShareBody has each piece of a body sent by all attempts as it comes, even if the
+// one that read it sends no more.
+func TestHedgesShareBody(t *testing.T) {
+	arrived := make(chan struct{})
+	body := func() []piece {
+		arrived = make(chan struct{})
+		return []piece{{sleep(time.Second), "a"}, {func() { <-arrived }, "b"}}
+	}
+	replaying(t, "hedge: {delay: 10ms}", body, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 1 {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			return
+		}
+		a := make([]byte, 1)
+		_, _ = io.ReadFull(r.Body, a)
+		close(arrived)
+		_, _ = w.Write(a)
+		sendBack(w, r)
+	}, func(t *testing.T, r *replayed) { r.expect(t, "ab") })
+}
+
+// TestBodyOfCancelledHedge has what an attempt read when it lost be the winner's to send.
+func TestBodyOfCancelledHedge(t *testing.T) {
+	rest := strings.Repeat("b", 10_000)
+	body := func() []piece { return []piece{{nil, "a"}, {sleep(time.Second), rest}} }
+	replaying(t, "retry: {bufferLimit: 100}, hedge: {delay: 10ms}", body, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 1 {
+			_, _ = io.Copy(io.Discard, r.Body)
+			return
+		}
+		sendBack(w, r)
+	}, func(t *testing.T, r *replayed) { r.expect(t, "a"+rest) })
+}
+
+// TestBodyTooLongForHedge has a body become too long to be kept while two attempts send it:
+// the one that is behind is sent no more than its beginning.
+func TestBodyTooLongForHedge(t *testing.T) {
+	begin := strings.Repeat("a", 2<<20) // which does not go out before it is read
+	body := func() []piece {
+		return []piece{{nil, begin}, {sleep(time.Second), strings.Repeat("b", 100)}, {sleep(time.Second), "c"}}
+	}
+	sent := make(chan string, 1)
+	replaying(t, fmt.Sprintf("retry: {bufferLimit: %d}, hedge: {delay: 10ms}", len(begin)+10), body, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 1 {
+			_, _ = io.Copy(io.Discard, r.Body)
+			time.Sleep(10 * time.Second)
+			_, _ = io.WriteString(w, "answer")
+			return
+		}
+		time.Sleep(5 * time.Second)
+		got, _ := io.ReadAll(r.Body)
+		sent <- string(got)
+	}, func(t *testing.T, r *replayed) {
+		r.expect(t, "answer")
+		if got := <-sent; !strings.HasPrefix(begin, got) {
+			t.Errorf("an attempt was sent %d bytes, that end with %q", len(got), got[len(got)-10:])
+		}
+	})
+}
+
+// TestUploadEndsWithCall has the application end a call while it waits for the rest of its
+// own body, and nothing be kept of what comes then.
+func TestUploadEndsWithCall(t *testing.T) {
+	body := func() []piece { return []piece{{nil, "a"}, {sleep(10 * time.Second), "b"}} }
+	replaying(t, "retry: {statusCodes: [503]}", body, func(_ int, w http.ResponseWriter, r *http.Request) { sendBack(w, r) },
+		func(t *testing.T, r *replayed) {
+			resp, err := r.post(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+		})
+}
+
+// TestWaitingUploadEndsWithCall has the application end a call whose attempt waits for what
+// another one reads of the body: its server is told at once.
+func TestWaitingUploadEndsWithCall(t *testing.T) {
+	body := func() []piece { return []piece{{nil, "a"}, {sleep(10 * time.Second), "b"}} }
+	ended := make(chan time.Time, 2)
+	replaying(t, "hedge: {delay: 10ms}", body, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 2 {
+			answer(w)
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+		if n == 2 {
+			ended <- time.Now()
+		}
+	}, func(t *testing.T, r *replayed) {
+		resp, err := r.post(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		now := time.Now()
+		_ = resp.Body.Close()
+		if at := <-ended; at != now {
+			t.Errorf("the server was told %v later", at.Sub(now))
+		}
+	})
+}
