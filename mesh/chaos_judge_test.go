@@ -16,7 +16,7 @@ func (r *chaosRun) judge() {
 		}
 	}
 	bare, full := r.of(stock), r.of("all")
-	if full.failed*bare.calls*r.weather.better > bare.failed*full.calls {
+	if float64(full.failed*bare.calls)*r.weather.better > float64(bare.failed*full.calls) {
 		r.Errorf("%d of %d calls fail with policy, and %d of %d of stock clients", full.failed, full.calls, bare.failed, bare.calls)
 	}
 	attempts, inVain := r.amplification("all")

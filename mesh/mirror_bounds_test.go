@@ -18,6 +18,9 @@ func mirroring(services, more string) string {
 	return "services:\n" + services + "routes:\n  orders:\n    - {to: orders, mirror: [copy]" + more + "}\n"
 }
 
+// noHurry has copies, which end after 15 s otherwise, be held for as long as a test takes.
+const noHurry = ", timeout: 1h, maxStreamDuration: 1h"
+
 // TestMirrorHangs has calls with and without bodies end while their copies hang.
 func TestMirrorHangs(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
@@ -67,7 +70,7 @@ func TestMirrorMemory(t *testing.T) {
 			}
 			calls, hang := make(chan got, 100), make(chan struct{})
 			other := recorder(t, p, calls, hang)
-			m := embedded(t, mirroring(p.service("orders", p.backend(t, "main"))+p.service("copy", other), ""))
+			m := embedded(t, mirroring(p.service("orders", p.backend(t, "main"))+p.service("copy", other), noHurry))
 			for range bound/len(body) + 4 {
 				if _, err := post(t, m, p, "orders", "/shop.Orders/Get", body, streamed); err != nil {
 					t.Fatal(err)

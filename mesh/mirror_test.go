@@ -282,7 +282,7 @@ func TestMirrorCostsNothing(t *testing.T) {
 		main := p.backend(t, "main")
 		mirrored := func(to ...*meshtest.Backend) string {
 			return "services:\n" + p.service("orders", main) + p.service("copy", to...) +
-				"routes:\n  orders:\n    - {to: orders, mirror: [copy]}\n"
+				"routes:\n  orders:\n    - {to: orders, mirror: [copy]" + noHurry + "}\n"
 		}
 
 		dead, failing := p.backend(t, "dead"), p.backend(t, "failing")
