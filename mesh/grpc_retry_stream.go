@@ -33,10 +33,11 @@ type retriedStream struct {
 	current   *streamAttempt
 	committed bool
 	sent      []any // while not committed
-	closed    bool  // CloseSend was called
+	closed    bool  // CloseSend was called; changed with ending held, too
 	failure   error // of the call, if no attempt got an answer
 
-	// The end of attempts, of which grpc tells in any goroutine, with mu held or not.
+	// The end of attempts, and of what they send again, which comes in any goroutine, with mu
+	// held or not: that is held until there is another attempt.
 	ending sync.Mutex
 	last   *streamAttempt // whose end is the call's; nil before it is committed
 	over   bool
@@ -253,9 +254,11 @@ func (s *retriedStream) SendMsg(m any) error {
 
 func (s *retriedStream) CloseSend() error {
 	s.mu.Lock()
+	s.ending.Lock()
 	again := s.closed
 	s.closed = true
 	a, replaying := s.current, s.current.replaying()
+	s.ending.Unlock()
 	s.mu.Unlock()
 	if replaying {
 		return nil // it is closed behind what was sent before

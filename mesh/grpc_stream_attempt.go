@@ -23,8 +23,8 @@ type streamAttempt struct {
 
 	receiving sync.Mutex // Header receives too, perhaps while the application does
 
-	// replayed is closed, under stream.mu, when what was sent before was sent again; nil
-	// for nothing.
+	// replayed is closed, under stream.ending, when what was sent before was sent again;
+	// nil for nothing.
 	replayed chan struct{}
 
 	once sync.Once
@@ -41,17 +41,17 @@ func (a *streamAttempt) replay(sent []any) {
 		}
 	}
 	s := a.stream
-	s.mu.Lock()
+	s.ending.Lock()
 	close(a.replayed)
 	closed := s.closed
-	s.mu.Unlock()
+	s.ending.Unlock()
 	if closed {
 		_ = a.ClientStream.CloseSend()
 		a.sentAll()
 	}
 }
 
-// replaying reports whether replay is under way. The caller holds stream.mu.
+// replaying reports whether replay is under way. The caller holds stream.ending.
 func (a *streamAttempt) replaying() bool {
 	select {
 	case <-a.replayed:

@@ -375,5 +375,7 @@ func TestStreamModel(t *testing.T) {
 func FuzzStream(f *testing.F) {
 	f.Add([]byte{2, 0, 1, 3, 0, 1, 2, 0, 1, 0, 0, 2, 1, 0, 5, 0, 0, 1, 2, 3})
 	f.Add([]byte{12, 157, 255, 2, 0, 1, 1, 0, 11, 7, 136, 249}) // a committed attempt takes too long
+	// An attempt fails while it is still sent what was sent before, and the next is not due.
+	f.Add([]byte{2, 0, 5, 171, 129, 150, 237, 125, 213, 1, 3, 0, 1, 2, 0, 1, 0, 0, 1, 5, 2, 0, 0, 0, 1, 2, 16})
 	f.Fuzz(func(t *testing.T, data []byte) { runStream(t, drawStream(data)) })
 }
