@@ -143,7 +143,7 @@ type aggregatePicker struct {
 // aggregatePicker divides the load among the parts: in order, as far as each has
 // endpoints that are available, healthy ones first.
 func (v *View) aggregatePicker(s *snapshot) *picker {
-	p := &picker{snapshot: s, state: TransientFailure, err: s.err}
+	p := &picker{snapshot: s, overrides: s.config.OverrideHeaders, state: TransientFailure, err: s.err}
 	if s.err != nil {
 		if errors.Is(s.err, ErrConnecting) {
 			p.state = Connecting

@@ -77,14 +77,14 @@ func (l *Link) probe(probe *resilience.Probe) *Link {
 
 // judge tells the breakers what became of a call.
 func (l *Link) judge(o Outcome) {
-	g := l.endpoint.breakers()
-	var probes probing
-	if l.probing != nil {
-		probes = *l.probing
+	g, verdict := l.endpoint.breakers(), o.verdict(l.view.options.GRPC)
+	if p := l.probing; p != nil {
+		settle(p.endpoint, g.own, verdict, uint8(o.Epoch))
+		settle(p.cluster, g.all, verdict, uint8(o.Epoch>>8))
+		return
 	}
-	verdict := o.verdict(l.view.options.GRPC)
-	settle(probes.endpoint, g.own, verdict, uint8(o.Epoch))
-	settle(probes.cluster, g.all, verdict, uint8(o.Epoch>>8))
+	g.own.Learn(verdict, uint8(o.Epoch))
+	g.all.Learn(verdict, uint8(o.Epoch>>8))
 }
 
 // settle is for a probe if the call was one.

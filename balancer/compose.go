@@ -13,7 +13,7 @@ import (
 func (r *round) newPicker() *picker {
 	s := r.built
 	r.shared = true
-	p := &picker{snapshot: s, links: r.links, groups: r.groups, drops: s.drops, healthy: r.healthy, degraded: r.degraded, state: TransientFailure, err: s.err}
+	p := &picker{snapshot: s, overrides: s.config.OverrideHeaders, links: r.links, groups: r.groups, drops: s.drops, healthy: r.healthy, degraded: r.degraded, state: TransientFailure, err: s.err}
 	if s.err != nil {
 		if errors.Is(s.err, ErrConnecting) {
 			p.state = Connecting
@@ -33,7 +33,7 @@ func (r *round) newPicker() *picker {
 	}
 	if p.root != nil {
 		p.state = Ready
-		p.plain = p.drops == nil && r.cluster.breaker.Load() == nil
+		p.plain = p.drops == nil
 		return p
 	}
 	p.state, p.err = r.why()
@@ -56,7 +56,7 @@ func (r *round) newHashPicker(p *picker) *picker {
 	default:
 		p.state, p.err = Connecting, ErrConnecting
 	}
-	p.plain = p.hash != nil && p.hash.only() && p.drops == nil && r.cluster.breaker.Load() == nil
+	p.plain = p.hash != nil && p.hash.only() && p.drops == nil
 	return p
 }
 

@@ -12,6 +12,7 @@ type Endpoint struct {
 	protocol Protocol
 	form     *connectionForm
 	facts    atomic.Pointer[facts]
+	original atomic.Pointer[OriginalDst] // see there; apart from facts because each call asks
 
 	// Guarded by cluster.mu.
 	generation uint64 // of the newest snapshot that has it
@@ -41,7 +42,6 @@ type facts struct {
 	weight   uint32
 	health   Health
 	labels   map[string]Value
-	original *OriginalDst
 	via      *Via
 	check    EndpointCheck
 }
@@ -49,7 +49,7 @@ type facts struct {
 func (f *facts) equal(o *facts) bool {
 	return f.address == o.address && f.hostname == o.hostname && f.locality == o.locality &&
 		f.priority == o.priority && f.weight == o.weight && f.health == o.health &&
-		sameLabels(f.labels, o.labels) && f.original == o.original && f.via.equal(o.via) && f.check == o.check
+		sameLabels(f.labels, o.labels) && f.via.equal(o.via) && f.check == o.check
 }
 
 // Cluster returns the cluster that the endpoint belongs to.

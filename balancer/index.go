@@ -11,7 +11,7 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 	if e != nil && e.generation == c.generation {
 		return e, false
 	}
-	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels, config.OriginalDst, entry.Via, entry.Check}
+	now := facts{entry.Address, entry.Hostname, l.Locality, l.Priority, max(1, entry.Weight), entry.Health, entry.Labels, entry.Via, entry.Check}
 	socket := socketFor(config.Sockets, entry.SocketLabels)
 	if e != nil && e.protocol == config.Protocol && e.form == c.form && e.socket.secures(socket) {
 		e.learn(&now)
@@ -23,6 +23,9 @@ func (c *Cluster) endpoint(config *Config, l *LocalityEndpoints, entry *Endpoint
 		e = &Endpoint{cluster: c, socket: socket, protocol: config.Protocol, form: c.form}
 		e.learn(&now)
 		c.index[entry.Address] = e
+	}
+	if e.original.Load() != config.OriginalDst {
+		e.original.Store(config.OriginalDst)
 	}
 	e.generation = c.generation
 	e.appeared(entry.Health)

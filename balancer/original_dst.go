@@ -19,4 +19,4 @@ var originalDst = &Assignment{Localities: []LocalityEndpoints{{Weight: 1, Endpoi
 // OriginalDst is not nil if the endpoint stands for whatever address the caller named:
 // its Address is then empty, and a connection that cannot be made to one address says
 // nothing of another.
-func (e *Endpoint) OriginalDst() *OriginalDst { return e.facts.Load().original }
+func (e *Endpoint) OriginalDst() *OriginalDst { return e.original.Load() }

@@ -159,14 +159,7 @@ func (r *round) usedByOverrides(used []bool) {
 
 // Overrides returns the headers in which calls name their endpoints themselves; none
 // unless policy says so.
-func (v *View) Overrides() []HeaderKey { return v.picker.Load().snapshot.overrides() }
-
-func (s *snapshot) overrides() []HeaderKey {
-	if s.config == nil { // before the first
-		return nil
-	}
-	return s.config.OverrideHeaders
-}
+func (v *View) Overrides() []HeaderKey { return v.picker.Load().overrides }
 
 // HeaderKey is a header's name in the forms that protocols key their headers by: in
 // lower case, and as net/http has it.

@@ -14,20 +14,21 @@ type picker struct {
 	groups   []group // in the order in which one stands in for another
 	drops    *dropper
 
+	plain     bool        // there is a root, or hash is one table, and nothing to heed but breakers
+	root      chooser     // nil when there is nothing to pick
+	hash      *hashed     // takes root's place under the policies that hash
+	overrides []HeaderKey // of the snapshot's configuration
+	// aggregate takes the place of all this where the cluster is made of others.
+	aggregate *aggregatePicker
 	// parts take root's and hash's place where the cluster is divided into subsets: the
 	// pickers of those that calls have asked for, by Criteria.key. Never nil there.
 	parts map[string]*partPicker
 
-	plain bool    // there is a root, or hash is one table, and nothing else to heed
-	root  chooser // nil when there is nothing to pick
-	hash  *hashed // takes root's place under the policies that hash
 	state State
 	err   error // why there is nothing to pick
 
 	// What the cluster has available, in percent, for aggregates that it is part of.
 	healthy, degraded uint64
-	// aggregate takes the place of all this where the cluster is made of others.
-	aggregate *aggregatePicker
 
 	// anything allows links in TransientFailure once no other is left.
 	anything bool

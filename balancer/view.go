@@ -120,8 +120,8 @@ func (v *View) Cluster() *Cluster { return v.cluster }
 // of the endpoint are in use: then it waits for one within info.Context. The probe of a
 // half-open breaker is another exception.
 func (v *View) Pick(info PickInfo) (*Link, error) {
-	p := v.picker.Load()
-	if p.plain && len(info.Exclude) == 0 && info.Override.Addresses == "" {
+	p, b := v.picker.Load(), v.cluster.breaker.Load()
+	if p.plain && b.Closed() && len(info.Exclude) == 0 && info.Override.Addresses == "" {
 		// What most calls need, and nothing else.
 		var l *Link
 		if p.root != nil {
@@ -129,18 +129,18 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 		} else {
 			l = p.links[p.hash.member(info.Hash, info.HasHash)]
 		}
-		if l != nil && l.pool == nil && v.connected(l) && l.endpoint.guards.Load() == nil {
+		if l != nil && l.pool == nil && v.connected(l) && l.endpoint.breakers().own.Closed() {
 			l.endpoint.begin()
 			return l, nil
 		}
 		if l != nil && v.usable(l) {
 			// Another choice would not do: of two endpoints in turn it is always the same.
-			if l, err := l.take(&info); !errors.Is(err, errProbed) {
+			if l, err := l.take(&info); err == nil || !errors.Is(err, errProbed) {
 				return l, err
 			}
 		}
 	}
-	if b := v.cluster.breaker.Load(); b != nil {
+	if b != nil {
 		return v.guarded(b, p, &info)
 	}
 	return v.pickFrom(p, &info)

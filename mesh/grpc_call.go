@@ -29,16 +29,20 @@ type rpc struct {
 }
 
 func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
-	r := &rpc{Context: ctx}
-	r.call.Target, r.call.Client = ch.target, ch.id
-	r.call.Request = resolver.Request{
-		Authority: ch.target.Name,
-		Path:      method,
-		Method:    "POST",
-		Scheme:    "http",
-		GRPC:      true,
-		Headers:   r,
-	}
+	// One literal, which the compiler writes in place: a copy that waits for the new
+	// memory would take longer than all the rest.
+	r := &rpc{Context: ctx, call: call.Call{
+		Target: ch.target,
+		Client: ch.id,
+		Request: resolver.Request{
+			Authority: ch.target.Name,
+			Path:      method,
+			Method:    "POST",
+			Scheme:    "http",
+			GRPC:      true,
+		},
+	}}
+	r.call.Request.Headers = r
 	return r
 }
 
@@ -50,6 +54,9 @@ func (r *rpc) begin(ctx context.Context) error {
 	}
 	if d := r.call.Timeout(); d > 0 {
 		r.Context, r.cancel = context.WithTimeout(ctx, d)
+	}
+	if r.call.Plain() {
+		return nil
 	}
 	if err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol); err != nil {
 		r.end(err)
@@ -87,31 +94,49 @@ func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc 
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	r.idleUnary()
-	method = r.change(method)
-	if r.call.Mirrored() {
-		r.mirror(ch, method, req, cc, invoke, opts)
-	}
-	followed := r.follow(opts, false)
-	if followed != nil {
-		opts = followed.opts(opts)
-	}
+	in := invocation{method, req, reply, cc, invoke, opts}
 	var err error
-	if r.retried() {
-		err = r.unaryAttempts(invocation{method, req, reply, cc, invoke, opts})
+	if r.call.Plain() {
+		err = r.send(&in)
 	} else {
-		r.Context = r.number(r.Context, 1)
-		err = invoke(r, method, req, reply, cc, opts...)
-	}
-	if followed != nil {
-		err = followed.finish(opts, err)
-	}
-	if paced := r.call.Pace(); paced != nil && err == nil {
-		r.call.Done(r.outcome(nil)) // that it waits is not the endpoint's doing
-		err = holdMessage(r.Context, paced, reply)
+		err = r.sendAsAsked(ch, &in)
 	}
 	r.end(err)
 	return r.explain(err)
+}
+
+// send sends a unary call, as often as policy has it.
+func (r *rpc) send(in *invocation) error {
+	if r.retried() {
+		return r.unaryAttempts(in)
+	}
+	return in.try(r)
+}
+
+// sendAsAsked is send for a call that policy has more to do with: it has more of a request
+// and its answer than their way.
+func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
+	r.idleUnary()
+	in.method = r.change(in.method)
+	if r.call.Mirrored() {
+		r.mirror(ch, in.method, in.req, in.cc, in.invoke, in.opts)
+	}
+	followed := r.follow(in.opts, false)
+	if followed != nil {
+		in.opts = followed.opts(in.opts)
+	}
+	if !r.retried() {
+		r.Context = r.number(r.Context, 1)
+	}
+	err := r.send(in)
+	if followed != nil {
+		err = followed.finish(in.opts, err)
+	}
+	if paced := r.call.Pace(); paced != nil && err == nil {
+		r.call.Done(r.outcome(nil)) // that it waits is not the endpoint's doing
+		err = holdMessage(r.Context, paced, in.reply)
+	}
+	return err
 }
 
 // stream is the innermost interceptor of a channel's streams.
@@ -223,7 +248,7 @@ func (r *rpc) Reroute() error {
 }
 
 func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
-	link, err := r.call.Pick(v, balancer.PickInfo{Context: r.Context})
+	link, err := r.call.Pick(r.Context, v, nil)
 	if err != nil && (errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker)) {
 		// As a status, it ends also a call that would wait for a better time.
 		err = r.call.Refused(err)

@@ -92,7 +92,7 @@ func (w *racer) Finished(info gbalancer.DoneInfo) {
 // Send implements call.Attempt.
 func (w *racer) Send() resilience.Result {
 	defer w.sent()
-	w.err = w.invoke(w, w.method, w.req, w.reply, w.cc, w.opts...)
+	w.err = w.try(w)
 	result := w.result(w.parent, w.err, &w.ended)
 	if result.Kind == resilience.TimedOut {
 		w.err = timedOut(w.Context)

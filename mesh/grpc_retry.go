@@ -171,16 +171,22 @@ type invocation struct {
 	opts       []grpc.CallOption
 }
 
+// try has grpc make an attempt within ctx.
+func (in *invocation) try(ctx context.Context) error {
+	return in.invoke(ctx, in.method, in.req, in.reply, in.cc, in.opts...)
+}
+
 // unaryAttempts makes the attempts of a unary RPC whose policy may have several. The
 // RPC has yet to end.
-func (r *rpc) unaryAttempts(in invocation) error {
+func (r *rpc) unaryAttempts(in *invocation) error {
 	var finish []func(error)
 	in.opts, finish = apart(in.opts)
-	attempts := r.retry
+	var err error
 	if r.call.Policy().Hedge != nil && r.call.Retriable() && message.Replicable(in.reply) {
-		attempts = r.race
+		err = r.race(*in)
+	} else {
+		err = r.retry(in)
 	}
-	err := attempts(in)
 	for _, f := range finish {
 		f(err)
 	}
@@ -188,24 +194,25 @@ func (r *rpc) unaryAttempts(in invocation) error {
 }
 
 // retry makes the attempts one after another.
-func (r *rpc) retry(in invocation) error {
+func (r *rpc) retry(in *invocation) error {
 	ctx := r.Context
 	bounded, bound := r.call.Bound(ctx, true)
 	r.Context = r.number(bounded, 1)
 	began := r.call.Clock()
-	err := in.invoke(r, in.method, in.req, in.reply, in.cc, in.opts...)
-	var e *ended
-	if err != nil {
-		e = &r.tries().ended
+	err := in.try(r)
+	if err == nil {
+		r.call.Succeeded(began)
+		r.ends(bound)
+		return nil
 	}
-	result := r.result(ctx, err, e)
+	t := r.tries()
+	result := r.result(ctx, err, &t.ended)
 	if result.Kind == resilience.TimedOut {
 		err = timedOut(r.Context)
 	}
 	if r.call.Again(&result, began) {
-		t := r.tries()
 		in.opts = append(in.opts[:len(in.opts):len(in.opts)], notTransparently)
-		t.ctx, t.invocation, t.bound, t.err = ctx, in, bound, err
+		t.ctx, t.invocation, t.bound, t.err = ctx, *in, bound, err
 		if r.call.Retry(ctx, t, &result) != nil {
 			err = t.err
 		} else {
@@ -253,7 +260,7 @@ func (t *unaryTries) Attempt(n int) call.Attempt {
 func (t *unaryTries) Send() resilience.Result {
 	forget(t.opts)
 	t.ended, t.rpc.refuse = ended{}, nil
-	t.err = t.invoke(t.rpc, t.method, t.req, t.reply, t.cc, t.opts...)
+	t.err = t.try(t.rpc)
 	result := t.rpc.result(t.ctx, t.err, &t.ended)
 	if result.Kind == resilience.TimedOut {
 		t.err = timedOut(t.rpc.Context)

@@ -306,13 +306,13 @@ func until(t *testing.T, what string, holds func() bool) {
 }
 
 // receive returns the next value of c.
-func receive[T any](t *testing.T, what string, c <-chan T) T {
-	t.Helper()
+func receive[T any](tb testing.TB, what string, c <-chan T) T {
+	tb.Helper()
 	select {
 	case v := <-c:
 		return v
 	case <-time.After(long):
-		t.Fatalf("waited %v for %s", long, what)
+		tb.Fatalf("waited %v for %s", long, what)
 		panic("not reached")
 	}
 }

@@ -76,7 +76,7 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, error) {
 	var failed error // why the last attempt made no connection
 	for {
-		link, err := x.call.Pick(view, balancer.PickInfo{Context: out.Context(), Exclude: x.tried})
+		link, err := x.call.Pick(out.Context(), view, x.tried)
 		if err != nil {
 			closeBody(out)
 			if failed != nil && !errors.Is(err, resilience.ErrLimit) {

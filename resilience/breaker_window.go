@@ -46,9 +46,12 @@ func (w *window) age() uint32 {
 
 // add counts one.
 func (w *window) add() {
-	if w.period == 0 {
-		return
+	if w.period > 0 {
+		w.count()
 	}
+}
+
+func (w *window) count() {
 	age := w.age()
 	b := &w.buckets[age%uint32(len(w.buckets))]
 	for {

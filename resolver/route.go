@@ -59,10 +59,18 @@ type Destination struct {
 	Subset *balancer.Criteria
 
 	header *headerRef
+	plain  bool
 }
 
 // NamedByCall reports whether the call says which cluster.
 func (d *Destination) NamedByCall() bool { return d.header != nil }
+
+// Plain reports whether there is nothing in policy to do for a gRPC call between its
+// routing and its end but to send it, again where policy has it tried again, within its
+// timeout: no filter sees it, nothing of it or of its answer changes, no attempt is numbered,
+// no copy is sent, nothing of it says which endpoint it goes to, and no time without
+// progress ends it.
+func (d *Destination) Plain() bool { return d.plain }
 
 // ClusterName is the name of the cluster that a header of the call gives, where policy
 // leaves that to the call (RouteAction.cluster_header); empty if it gives none.
@@ -108,6 +116,16 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		route.turns = weighted.New(weights)
 	}
 	return route
+}
+
+// settle is called when the route is complete.
+func (r *Route) settle() {
+	request, response := r.CountsAttempts()
+	plain := r.answer == nil && len(r.hash) == 0 && len(r.mirrors) == 0 && r.IdleTimeout == 0 && !request && !response
+	for i := range r.destinations {
+		to := &r.destinations[i]
+		to.plain = plain && to.Change == nil && to.Subset == nil
+	}
 }
 
 // Answer is what the route answers itself, or nil if it has clusters.

@@ -134,6 +134,7 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 			if s.keepsNoOriginals {
 				routes[i].keepNoOriginals()
 			}
+			routes[i].settle()
 		}
 		t.routes[h.ordinal] = routes
 		if t.fixed {

@@ -101,8 +101,13 @@ func (c *Call) Clock() time.Time {
 	return time.Time{}
 }
 
-// Succeeded says that the call's first answer is not one to retry.
-func (c *Call) Succeeded() { c.Cluster.Limits().Throttle().Succeeded() }
+// Succeeded says that the call's first answer is a success. began is the time of Clock.
+func (c *Call) Succeeded(began time.Time) {
+	c.Cluster.Limits().Throttle().Succeeded()
+	if !began.IsZero() {
+		c.Policy().Latency.Record(time.Since(began))
+	}
+}
 
 // Retriable reports whether policy lets the request be tried again.
 func (c *Call) Retriable() bool { return c.route.Retriable(&c.Request) }
@@ -115,10 +120,7 @@ func (c *Call) Again(r *resilience.Result, began time.Time) bool {
 		return true
 	}
 	if !r.Failed() {
-		c.Succeeded()
-		if !began.IsZero() {
-			p.Latency.Record(time.Since(began))
-		}
+		c.Succeeded(began)
 	}
 	return false
 }
@@ -316,13 +318,10 @@ func (c *Call) omit() {
 
 // pick picks an endpoint that the call has not tried, where policy asks for that and
 // there is one.
-func (t *tries) pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
-	if t == nil {
-		return v.Pick(info)
-	}
+func (t *tries) pick(v *balancer.View, info *balancer.PickInfo) (*balancer.Link, error) {
 	t.mu.Lock()
 	info.Again = info.Again || len(t.tried) > 0
-	apart := info
+	apart := *info
 	if t.avoid {
 		apart.Exclude = append(slices.Clip(info.Exclude), t.tried...)
 	}
@@ -338,7 +337,7 @@ func (t *tries) pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, 
 		link, err = v.Pick(apart)
 	}
 	if errors.Is(err, balancer.ErrExcluded) && len(apart.Exclude) > len(info.Exclude) {
-		link, err = v.Pick(info)
+		link, err = v.Pick(*info)
 	}
 	if err == nil {
 		t.mu.Lock()

@@ -123,11 +123,44 @@ func (c *Call) StreamDuration() time.Duration { return c.route.MaxStreamDuration
 // IdleTimeout is how long nothing has to come or go of the call; zero for no limit.
 func (c *Call) IdleTimeout() time.Duration { return c.route.IdleTimeout }
 
-// Pick begins an attempt: it chooses an endpoint of a view of the call's cluster.
-// An attempt under way is ended first, as one of which nothing was learned. The
-// error is the balancer's; Refused makes it one to return.
-func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
+// Plain reports whether policy has nothing to do for the routed call but to send it: see
+// [resolver.Destination.Plain]. What it says holds for a gRPC call.
+func (c *Call) Plain() bool { return c.to != nil && c.to.Plain() && c.passed == nil }
+
+// Pick begins an attempt: within ctx it chooses an endpoint of a view of the call's
+// cluster, one that is not among those to exclude. An attempt under way is ended first, as
+// one of which nothing was learned. The error is the balancer's; Refused makes it one to
+// return.
+func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+	info := balancer.PickInfo{Context: ctx, Exclude: exclude}
+	if !c.Plain() || len(v.Overrides()) > 0 {
+		c.asks(v, &info)
+	}
+	if err := c.admit(v); err != nil {
+		return nil, err
+	}
+	var link *balancer.Link
+	var err error
+	if c.tries == nil {
+		link, err = v.Pick(info)
+	} else {
+		link, err = c.tries.pick(v, &info)
+	}
+	if err == nil {
+		err = c.admitTo(link)
+	}
+	if err != nil {
+		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
+		return nil, err
+	}
+	c.link, c.epoch = link, link.Epoch()
+	c.watchAttempt(link)
+	return link, nil
+}
+
+// asks fills in what the call asks of its endpoint.
+func (c *Call) asks(v *balancer.View, info *balancer.PickInfo) {
 	if c.route.HasHash() {
 		c.goesByHash = v.Hashes()
 		if c.goesByHash && !c.hashed {
@@ -139,20 +172,6 @@ func (c *Call) Pick(v *balancer.View, info balancer.PickInfo) (*balancer.Link, e
 		info.Subset = c.to.Subset
 	}
 	info.Override = c.override(v)
-	if err := c.admit(v); err != nil {
-		return nil, err
-	}
-	link, err := c.tries.pick(v, info)
-	if err == nil {
-		err = c.admitTo(link)
-	}
-	if err != nil {
-		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
-		return nil, err
-	}
-	c.link, c.epoch = link, link.Epoch()
-	c.watchAttempt(link)
-	return link, nil
 }
 
 // End ends the call, and with it the attempt under way, which had this outcome.
