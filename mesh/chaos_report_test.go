@@ -46,6 +46,9 @@ func (r *chaosRun) count(t *tally, k chaosKind, client, text string) {
 
 // percentile is what that part of the calls took at most.
 func (t *tally) percentile(p float64) time.Duration {
+	if len(t.took) == 0 { // the machine stalled for as long as the run took
+		return 0
+	}
 	slices.Sort(t.took)
 	return t.took[int(p*float64(len(t.took)-1))]
 }

@@ -124,7 +124,7 @@ func apply(t testing.TB, s *Server, texts ...string) {
 }
 
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // only reached by a failure
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // only reached by a failure
 	t.Cleanup(cancel)
 	return ctx
 }

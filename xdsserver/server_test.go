@@ -344,15 +344,20 @@ func TestDrainIsBounded(t *testing.T) {
 	s, cc := start(t, Options{}, "EDS/a="+padded(1<<20))
 	c := openDelta(t, cc)
 	c.subscribe("EDS", "a")
-	sent := func() bool {
-		clients := s.Clients()
-		return len(clients) == 1 && len(clients[0].Types) == 1 && clients[0].Types[0].Sent == s.Version()
+	awaitSent := func() {
+		for within := testContext(t); ; {
+			clients := s.Clients()
+			if len(clients) == 1 && len(clients[0].Types) == 1 && clients[0].Types[0].Sent == s.Version() {
+				return
+			}
+			if within.Err() != nil {
+				t.Fatalf("version %s is not sent: %+v", s.Version(), clients)
+			}
+		}
 	}
-	for !sent() {
-	}
+	awaitSent()
 	apply(t, s, "EDS/a=2"+padded(1<<20)) // gRPC takes one response more than the client has room for
-	for !sent() {
-	}
+	awaitSent()
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {

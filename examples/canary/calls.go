@@ -50,7 +50,7 @@ func startCalls(ctx context.Context, client *http.Client) *calls {
 // call calls the shop and returns which version answered. Policy has that in a header of
 // every response, those that are errors too.
 func call(ctx context.Context, client *http.Client) (version string, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://shop/orders/7", nil)
 	if err != nil {

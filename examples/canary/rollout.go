@@ -20,7 +20,7 @@ const (
 	// tolerated is how many percent of v2's calls may fail beyond what v1 fails.
 	tolerated = 5.0
 	// patience bounds a step.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 )
 
 // rollout brings out v2.

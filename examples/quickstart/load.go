@@ -55,7 +55,7 @@ func (l *load) call(ctx context.Context, protocol string, get func(context.Conte
 	for i := 0; ctx.Err() == nil; i++ {
 		canary := i%4 == 3
 		// A call in flight is let finish: the load stops between calls.
-		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		version, err := get(one, canary)
 		cancel()
 		l.mu.Lock()

@@ -113,7 +113,7 @@ func (s *stage) stopBackends() error {
 
 // play makes a chapter happen and shows what became of the calls.
 func (s *stage) play(ctx context.Context, out io.Writer, c chapter) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	began := time.Now()
 	if c.routes != "" {
@@ -223,7 +223,7 @@ func (s *stage) close() error {
 		errs = append(errs, s.conn.Close())
 	}
 	if s.mesh != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		errs = append(errs, s.mesh.Close(ctx))
 		cancel()
 	}

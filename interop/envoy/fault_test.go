@@ -74,7 +74,7 @@ func TestFaultShares(t *testing.T) {
 					n++
 				}
 			}
-			if d := 5 * math.Sqrt(calls*test.want*(1-test.want)); math.Abs(float64(n)-calls*test.want) > d {
+			if d := 7 * math.Sqrt(calls*test.want*(1-test.want)); math.Abs(float64(n)-calls*test.want) > d {
 				t.Errorf("%v, asked for %q: %s aborts %d of %d calls, want %.0f ± %.0f", test.of, test.percent, s.name, n, calls, calls*test.want, d)
 			}
 		}

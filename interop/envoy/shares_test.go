@@ -212,8 +212,8 @@ func keys(m map[string]int) string {
 	return fmt.Sprint(slices.Sorted(maps.Keys(m)))
 }
 
-// compareShares expects shares that are alike, but for chance: six standard deviations
-// of the difference of two samples are exceeded once in 500 million.
+// compareShares expects shares that are alike, but for chance: seven standard deviations
+// of the difference of two samples are exceeded once in 10^11.
 func (p *pair) compareShares(t *testing.T, r request, what string) {
 	t.Helper()
 	if want, got, alike := p.shares(t, r); !alike {
@@ -243,7 +243,7 @@ func (p *pair) shares(t *testing.T, r request) (want, got map[string]int, alike 
 	}
 	for name := range want {
 		share := float64(want[name]+got[name]) / (2 * calls)
-		if may := 6*math.Sqrt(2*calls*share*(1-share)) + 1; math.Abs(float64(want[name]-got[name])) > may {
+		if may := 7*math.Sqrt(2*calls*share*(1-share)) + 1; math.Abs(float64(want[name]-got[name])) > may {
 			return want, got, false
 		}
 	}

@@ -49,10 +49,22 @@ func watchEvents(t *testing.T, path string) <-chan report {
 	})
 }
 
+// next waits for the next report.
+func next(t *testing.T, reports <-chan report) report {
+	t.Helper()
+	select {
+	case r := <-reports:
+		return r
+	case <-time.After(time.Minute):
+		t.Fatal("nothing was reported in a minute")
+		panic("not reached")
+	}
+}
+
 // want waits for the next report, which has to be a policy with one service of the name.
 func want(t *testing.T, reports <-chan report, service string) {
 	t.Helper()
-	r := <-reports
+	r := next(t, reports)
 	if r.err != nil || len(r.policy.Services) != 1 || r.policy.Services[service] == nil {
 		t.Fatalf("reported %+v, want the service %s", r, service)
 	}
@@ -61,7 +73,7 @@ func want(t *testing.T, reports <-chan report, service string) {
 // wantError waits for the next report, which has to be an error that says text.
 func wantError(t *testing.T, reports <-chan report, text string) {
 	t.Helper()
-	if r := <-reports; r.err == nil || !strings.Contains(r.err.Error(), text) {
+	if r := next(t, reports); r.err == nil || !strings.Contains(r.err.Error(), text) {
 		t.Fatalf("reported %+v, want the error %s", r, text)
 	}
 }
@@ -98,7 +110,7 @@ func TestWatchFile(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if r := <-reports; !errors.Is(r.err, fs.ErrNotExist) {
+	if r := next(t, reports); !errors.Is(r.err, fs.ErrNotExist) {
 		t.Fatalf("reported %+v", r)
 	}
 	replace(t, path, minimal("four"))
@@ -137,10 +149,7 @@ func TestWatchFolder(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	for r := range reports { // the file may go before the folder does
-		if errors.Is(r.err, fs.ErrNotExist) {
-			break
-		}
+	for !errors.Is(next(t, reports).err, fs.ErrNotExist) { // the file may go before the folder does
 	}
 	writeFile(t, filepath.Join(dir+".new", "c.yaml"), minimal("two"))
 	if err := os.Rename(dir+".new", dir); err != nil {
@@ -163,9 +172,9 @@ func TestWatchFolderSwap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := <-reports
+	r := next(t, reports)
 	if errors.Is(r.err, fs.ErrNotExist) { // it was looked at between the two
-		r = <-reports
+		r = next(t, reports)
 	}
 	if r.err != nil || r.policy.Services["two"] == nil {
 		t.Fatalf("reported %+v", r)
@@ -219,7 +228,7 @@ func TestWatchBeforeThereIsAFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "etc", "p.yaml")
 	reports := watchEvents(t, path)
-	if r := <-reports; !errors.Is(r.err, fs.ErrNotExist) {
+	if r := next(t, reports); !errors.Is(r.err, fs.ErrNotExist) {
 		t.Fatalf("reported %+v", r)
 	}
 	writeFile(t, filepath.Join(dir, "new", "p.yaml"), minimal("one"))

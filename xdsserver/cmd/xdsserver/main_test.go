@@ -145,7 +145,7 @@ func subscribe(t *testing.T, log lines) (grpc.BidiStreamingClient[discovery.Delt
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // only reached by a failure
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // only reached by a failure
 	stream, err := discovery.NewAggregatedDiscoveryServiceClient(cc).DeltaAggregatedResources(ctx)
 	if err != nil {
 		t.Fatal(err)
