@@ -114,6 +114,8 @@ func TestRequestCancel(t *testing.T) {
 		"attempt":        {patient + "}", act{hang: true}},
 		"backoff":        {patient + "}", act{fail: codes.Unavailable}},
 		"hedged attempt": {patient + "}, hedge: {delay: 100h}", act{hang: true}},
+		"hedged backoff": {patient + ", rateLimitedBackOff: {resetHeaders: {retry-after: seconds}}}, hedge: {delay: 100h}",
+			act{fail: codes.Unavailable, header: map[string]string{"retry-after": "60"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -160,17 +160,45 @@ func TestHedgesShareBody(t *testing.T) {
 	}, func(t *testing.T, r *replayed) { r.expect(t, "ab") })
 }
 
-// TestBodyOfCancelledHedge has what an attempt read when it lost be the winner's to send.
-func TestBodyOfCancelledHedge(t *testing.T) {
-	rest := strings.Repeat("b", 10_000)
-	body := func() []piece { return []piece{{nil, "a"}, {sleep(time.Second), rest}} }
-	replaying(t, "retry: {bufferLimit: 100}, hedge: {delay: 10ms}", body, func(n int, w http.ResponseWriter, r *http.Request) {
-		if n == 1 {
-			_, _ = io.Copy(io.Discard, r.Body)
-			return
-		}
-		sendBack(w, r)
-	}, func(t *testing.T, r *replayed) { r.expect(t, "a"+rest) })
+// TestBodyOfLostAttempt has what an attempt that is over had begun to read be the next one's
+// to send, which is answered meanwhile.
+func TestBodyOfLostAttempt(t *testing.T) {
+	rest := strings.Repeat("b", 10_000) // more than is kept
+	for name, route := range map[string]string{
+		"retried":           "retry: {statusCodes: [503], bufferLimit: 100, backOff: {baseInterval: 1ms}}",
+		"hedged, failed":    "retry: {statusCodes: [503], bufferLimit: 100}, hedge: {delay: 1h}",
+		"hedged, cancelled": "retry: {bufferLimit: 100}, hedge: {delay: 10ms}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			answered := make(chan struct{})
+			body := func() []piece {
+				answered = make(chan struct{})
+				return []piece{{nil, "a"}, {func() { <-answered }, rest}}
+			}
+			replaying(t, route, body, func(n int, w http.ResponseWriter, r *http.Request) {
+				if n > 1 {
+					sendBack(w, r)
+					return
+				}
+				if name != "hedged, cancelled" {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					answer(w)
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			}, func(t *testing.T, r *replayed) {
+				resp, err := r.post(t)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				close(answered)
+				if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "a"+rest {
+					t.Errorf("answer of %d bytes, %v", len(got), err)
+				}
+			})
+		})
+	}
 }
 
 // TestBodyTooLongForHedge has a body become too long to be kept while two attempts send it:

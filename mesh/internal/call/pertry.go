@@ -18,6 +18,7 @@ type Bound struct {
 	timer    atomic.Pointer[time.Timer] // of that; stopped is put in its place when it is of no use any more
 	progress *time.Timer                // until something comes; nil for no bound
 	idle     time.Duration
+	over     atomic.Bool // Stop was called
 }
 
 // stopped is what a timer is that will not be started.
@@ -179,8 +180,12 @@ func (b *Bound) done() {
 
 // Progress says that something came, or went out.
 func (b *Bound) Progress() {
-	if b != nil && b.progress != nil {
-		b.progress.Reset(b.idle)
+	if b == nil || b.progress == nil {
+		return
+	}
+	b.progress.Reset(b.idle)
+	if b.over.Load() { // the end of a call may be told of before it is read
+		b.progress.Stop()
 	}
 }
 
@@ -201,7 +206,7 @@ func (b *Bound) Stop() {
 	if timer := b.timer.Swap(stopped); timer != nil && timer != stopped {
 		timer.Stop()
 	}
-	if b.progress != nil {
+	if b.over.Store(true); b.progress != nil {
 		b.progress.Stop()
 	}
 	b.cancel(nil)
