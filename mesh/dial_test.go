@@ -32,6 +32,9 @@ typed_extension_protocol_options:
     "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
     explicit_http_config: {%s: {}}`, version)
 	}
+	if !strings.Contains(fields, "connect_timeout") {
+		fields += "\nconnect_timeout: 60s" // as inTime
+	}
 	return []byte(fmt.Sprintf(`
 routes:
   raw: [{to: raw}]

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
@@ -192,34 +194,41 @@ func TestAttemptNumbers(t *testing.T) {
 }
 
 // TestRetryStorm: a cluster that always fails, 1,000 callers and three retries each send
-// at most the budget more than there are calls (row Z2).
+// at most the budget more than there are calls (row Z2). All attempts take as long, which
+// they do in no other time than synctest's.
 func TestRetryStorm(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, p protocol) {
-		const callers, calls = 1000, 2
-		b := p.scripted(t, "b", failFirst(1<<30))
-		m := p.retrying(t, "maxConnections: 10000, maxPendingRequests: 10000, maxRequests: 10000, retryBudget: {budgetPercent: 20%, minRetryConcurrency: 3}",
-			"retry: {attempts: 4, on: [gateway-error, unavailable], backOff: {baseInterval: 10ms}}", b)
-		call := p.client(t, m, "orders")
-		ctx := within(t, 5*long) // all at once, on whatever machine
-		var wg sync.WaitGroup
-		for range callers {
-			wg.Go(func() {
-				for range calls {
-					if _, err := call(ctx, request{}); err == nil {
-						t.Error("a call succeeded")
-					}
+	const callers, calls = 1000, 2
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var attempts atomic.Int64
+				b := newBubble(t, p, "maxConnections: 10000, maxPendingRequests: 10000, maxRequests: 10000, retryBudget: {budgetPercent: 20%, minRetryConcurrency: 3}",
+					"retry: {attempts: 4, on: [gateway-error, unavailable], backOff: {baseInterval: 10ms}}", 1, func(int) act {
+						attempts.Add(1)
+						return sleepy(10, act{fail: codes.Unavailable})
+					})
+				call := b.client(t)
+				var wg sync.WaitGroup
+				for range callers {
+					wg.Go(func() {
+						for range calls {
+							if _, err := call(t.Context()); err == nil {
+								t.Error("a call succeeded")
+							}
+						}
+					})
+				}
+				wg.Wait()
+				retries := attempts.Load() - callers*calls
+				t.Logf("%d calls, %d retries", callers*calls, retries)
+				// Of five attempts in flight one may be a retry: a quarter of the calls. Without
+				// a budget there are three for each call.
+				if retries <= 0 || retries > callers*calls/3 {
+					t.Errorf("%d retries of %d calls, want some, and about a quarter", retries, callers*calls)
 				}
 			})
-		}
-		wg.Wait()
-		retries := b.Calls() - callers*calls
-		t.Logf("%d calls, %d retries", callers*calls, retries)
-		// Of five attempts in flight one may be a retry: a quarter of the calls, if all
-		// take as long. Without a budget there are three for each call.
-		if retries <= 0 || retries > callers*calls/3 {
-			t.Errorf("%d retries of %d calls, want some, and about a quarter", retries, callers*calls)
-		}
-	})
+		})
+	}
 }
 
 // TestHedge has another attempt sent while the first hangs (row Z3).

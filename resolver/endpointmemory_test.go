@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 	"weak"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -134,7 +135,7 @@ func TestAssignmentsAreForgotten(t *testing.T) {
 		}
 		runtime.KeepAlive(a)
 	}()
-	for {
+	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
 		runtime.GC()
 		memory.mu.Lock()
 		n := len(memory.byName)
@@ -142,7 +143,9 @@ func TestAssignmentsAreForgotten(t *testing.T) {
 		if n == 0 {
 			return
 		}
-		runtime.Gosched()
+		if time.Now().After(deadline) {
+			t.Fatal("remembered for a minute, though nobody keeps it")
+		}
 	}
 }
 

@@ -170,7 +170,7 @@ func (c told) value(t *testing.T) string {
 				return s
 			}
 			t.Logf("on the way: %v", v)
-		case <-t.Context().Done():
+		case <-time.After(time.Minute):
 			t.Fatal("nothing came")
 		}
 	}
@@ -185,7 +185,7 @@ func (c told) failure(t *testing.T) error {
 			if err, ok := v.(error); ok {
 				return err
 			}
-		case <-t.Context().Done():
+		case <-time.After(time.Minute):
 			t.Fatal("nothing came")
 		}
 	}
