@@ -5,7 +5,7 @@ import "google.golang.org/grpc"
 // HTTPTargets is how many targets requests alone keep.
 func HTTPTargets(m *Mesh) int {
 	if targets := m.http.current.Load(); targets != nil {
-		return len(*targets)
+		return targets.count()
 	}
 	return 0
 }

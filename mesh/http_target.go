@@ -3,6 +3,7 @@ package mesh
 import (
 	"maps"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -17,9 +18,13 @@ const maxHTTPTargets = 1024
 // httpTargets finds the target of a URL without a lock or an allocation: a map that
 // is copied when it changes.
 type httpTargets struct {
-	current atomic.Pointer[map[hostKey]*httpTarget]
+	current atomic.Pointer[hostTargets]
 	mu      sync.Mutex // held by those who change it
 }
+
+// hostTargets are targets by the host of URLs. A host has few: they differ in what else a
+// request says. The lists are not changed either.
+type hostTargets map[string][]*httpTarget
 
 // hostKey is what a request says of its target. The scheme has a say because of its
 // default port, and the authority because a sidecar goes by it.
@@ -27,67 +32,97 @@ type hostKey struct{ scheme, host, authority string }
 
 type httpTarget struct {
 	*call.Target
+	key  hostKey
 	used atomic.Bool // since the last sweep
 }
 
 // httpTarget returns the target of a request to u with the Host header authority.
 func (m *Mesh) httpTarget(u *url.URL, authority string) (*call.Target, error) {
-	if m.gate.IsShut() {
-		return nil, m.errClosed(u.Host)
-	}
 	key := hostKey{scheme: u.Scheme, host: u.Host}
 	if m.names.routeConfig != nil {
 		key.authority = authority
 	}
 	if targets := m.http.current.Load(); targets != nil {
-		if t := (*targets)[key]; t != nil {
+		if t := targets.find(&key); t != nil {
 			if !t.used.Load() { // written rarely, so that callers share the cache line
 				t.used.Store(true)
 			}
 			return t.Target, nil
 		}
 	}
-	return m.addHTTPTarget(key)
+	return m.addHTTPTarget(&key)
 }
 
-func (m *Mesh) addHTTPTarget(key hostKey) (*call.Target, error) {
+func (m *Mesh) addHTTPTarget(key *hostKey) (*call.Target, error) {
+	if m.gate.IsShut() {
+		return nil, m.errClosed(key.host)
+	}
 	name, err := m.names.ofRequest(key.scheme, key.host, key.authority)
 	if err != nil {
 		return nil, err
 	}
 	m.http.mu.Lock()
 	defer m.http.mu.Unlock()
-	next := map[hostKey]*httpTarget{}
+	next := hostTargets{}
 	if targets := m.http.current.Load(); targets != nil {
-		if t := (*targets)[key]; t != nil {
+		if t := targets.find(key); t != nil {
 			return t.Target, nil
 		}
 		next = maps.Clone(*targets)
 	}
-	if len(next) >= maxHTTPTargets {
-		sweep(next)
+	if next.count() >= maxHTTPTargets {
+		next.sweep()
 	}
-	t := &httpTarget{Target: m.acquire(name)}
+	t := &httpTarget{Target: m.acquire(name), key: *key}
 	t.used.Store(true)
-	next[key] = t
+	next[key.host] = append(slices.Clip(next[key.host]), t)
 	m.http.current.Store(&next)
 	return t.Target, nil
 }
 
-// sweep releases the targets that were not used since the last sweep, or, if all
-// were, any half of them.
-func sweep(targets map[hostKey]*httpTarget) {
-	for key, t := range targets {
-		if !t.used.Swap(false) {
-			delete(targets, key)
-			t.Release()
+// find looks for one by its host, which is quicker than by the hash of a whole key.
+func (h hostTargets) find(key *hostKey) *httpTarget {
+	for _, t := range h[key.host] {
+		if t.key.scheme == key.scheme && t.key.authority == key.authority {
+			return t
 		}
 	}
-	for key, t := range targets {
-		if len(targets) <= maxHTTPTargets/2 {
-			break
+	return nil
+}
+
+func (h hostTargets) count() (n int) {
+	for _, list := range h {
+		n += len(list)
+	}
+	return n
+}
+
+// sweep releases the targets that were not used since the last sweep, or, if all
+// were, any half of them.
+func (h hostTargets) sweep() {
+	h.release(func(t *httpTarget) bool { return !t.used.Swap(false) })
+	left := h.count()
+	h.release(func(*httpTarget) bool {
+		if left <= maxHTTPTargets/2 {
+			return false
 		}
-		delete(targets, key)
-		t.Release()
+		left--
+		return true
+	})
+}
+
+func (h hostTargets) release(unwanted func(*httpTarget) bool) {
+	for host, list := range h {
+		var kept []*httpTarget
+		for _, t := range list {
+			if unwanted(t) {
+				t.Release()
+			} else {
+				kept = append(kept, t)
+			}
+		}
+		if h[host] = kept; kept == nil {
+			delete(h, host)
+		}
 	}
 }
