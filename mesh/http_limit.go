@@ -93,11 +93,7 @@ func (w *connWait) over() bool {
 // a connection comes to wait, so that others need not be followed. It returns the request
 // that was sent last.
 func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, error) {
-	send := (*endpointConn).RoundTrip
-	if x.call.Policy() != nil {
-		send = (*endpointConn).once
-	}
-	resp, err := send(x.conn, x.watched(req))
+	resp, err := x.attempt(x.watched(req))
 	if err == nil || !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
 		return req, resp, err
 	}
@@ -111,6 +107,14 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, 
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.end() }})
 	resp, err = x.conn.RoundTrip(x.watched(again.WithContext(ctx)))
 	return again, resp, err
+}
+
+// attempt sends a request over a connection of x.conn, as policy has it tried again or not.
+func (x *exchange) attempt(req *http.Request) (*http.Response, error) {
+	if x.call.Policy() == nil {
+		return x.conn.RoundTrip(req)
+	}
+	return x.conn.once(req, x.call.CutsAttempts())
 }
 
 // awaited reports whether a connection is free once a request has ended. One of HTTP/2

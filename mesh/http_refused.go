@@ -1,11 +1,13 @@
 package mesh
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,8 +30,9 @@ const (
 // once sends a request whose attempts are policy's. net/http sends one again that an
 // HTTP/2 server refused, up to seven times, unless it has to read a body again that it
 // cannot have twice, or the request's context has ended. What never got as far as a stream
-// it still sends elsewhere. HTTP/1.1 is left alone.
-func (c *endpointConn) once(req *http.Request) (*http.Response, error) {
+// it still sends elsewhere. HTTP/1.1 is left alone. cut says that policy may end the attempt
+// and not the call.
+func (c *endpointConn) once(req *http.Request, cut bool) (*http.Response, error) {
 	p := c.loaded()
 	if !p.streams() {
 		return p.RoundTrip(p.aim(c.endpoint, req))
@@ -37,24 +40,59 @@ func (c *endpointConn) once(req *http.Request) (*http.Response, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return onceBare(p, p.aim(c.endpoint, req))
 	}
+	send := p.sole
+	if !cut && closesNothing(req.Body) {
+		send = p.soleInMemory
+	}
 	// A connection that goes away before there is a stream has the body closed unread.
 	const moves = 8
 	for moved := 0; ; moved++ {
-		sent := &soleRequest{Request: *p.aim(c.endpoint, req)}
-		sent.body.of, sent.body.source = req, req.Body
-		sent.Body, sent.GetBody = &sent.body, nil
-		resp, err := p.RoundTrip(&sent.Request)
+		resp, read, err := send(req, p.aim(c.endpoint, req))
 		if err == nil {
-			sent.body.settle(resp)
 			return resp, nil
 		}
-		if read := sent.body.end(); read || err.Error() != cannotRewind || moved == moves {
+		if read || err.Error() != cannotRewind || moved == moves {
 			return nil, refusal(err)
 		}
 		if req, err = rewind(req); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// soleInMemory sends a request whose body can be read after it was closed, as net/http may
+// do. When it fails net/http does not read it any more, unless its context has ended.
+func (p *pool) soleInMemory(_, req *http.Request) (resp *http.Response, read bool, err error) {
+	r := *req
+	r.GetBody = nil
+	resp, err = p.RoundTrip(&r)
+	return resp, false, err // of a body that was read there is another error
+}
+
+// sole sends a request, which is of as it is aimed, with a body that net/http can send once.
+// After an error it reports whether that was read.
+func (p *pool) sole(of, req *http.Request) (resp *http.Response, read bool, err error) {
+	sent := &soleRequest{Request: *req}
+	sent.body.of, sent.body.source = of, of.Body
+	sent.Body, sent.GetBody = &sent.body, nil
+	if resp, err = p.RoundTrip(&sent.Request); err != nil {
+		return nil, sent.body.end(), err
+	}
+	sent.body.settle(resp)
+	return resp, false, nil
+}
+
+// The types of io.NopCloser's bodies, by which http.NewRequest has one read that is in
+// memory.
+var (
+	nopCloser         = reflect.TypeOf(io.NopCloser(nil))
+	nopCloserWriterTo = reflect.TypeOf(io.NopCloser(new(bytes.Reader)))
+)
+
+// closesNothing reports whether a body can be read although it was closed.
+func closesNothing(body io.ReadCloser) bool {
+	t := reflect.TypeOf(body)
+	return t == nopCloser || t == nopCloserWriterTo
 }
 
 // streams reports whether the pool's connections, if it has any, are of HTTP/2.

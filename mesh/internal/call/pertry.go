@@ -69,6 +69,13 @@ func (c *Call) Bound(ctx context.Context, sent bool) (context.Context, *Bound) {
 	return ctx, b
 }
 
+// CutsAttempts reports whether policy may end an attempt that is under way, and not the
+// call with it.
+func (c *Call) CutsAttempts() bool {
+	p := c.Policy()
+	return p != nil && (p.Hedge != nil || p.Retry.PerTryTimeout > 0 || p.Retry.PerTryIdleTimeout > 0)
+}
+
 // Idle returns the context of the call under ctx, and what bounds the time in which
 // nothing comes or goes (idle_timeout); nil if nothing does.
 func (c *Call) Idle(ctx context.Context) (context.Context, *Bound) {
