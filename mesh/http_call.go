@@ -36,32 +36,37 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	out := x.streaming(req)
-	if resp, done, err := x.enter(out.Context(), req); done {
-		return resp, err
+	out := req
+	if !x.call.Plain() {
+		out = x.streaming(req)
+		if resp, done, err := x.enter(out.Context(), req); done {
+			return resp, err
+		}
 	}
 	resp, err := x.send(t, out)
+	if err == nil {
+		return x.finish(req, resp)
+	}
 	if filter.ReplyOf(err) != nil {
 		return x.refused(req, err)
 	}
-	if err != nil {
-		x.end(unanswered(req.Context(), err))
-		return nil, forCaller(err)
-	}
-	return x.finish(req, resp)
+	x.end(unanswered(req.Context(), err))
+	return nil, forCaller(err)
 }
 
 // send sends the request as policy has it sent.
 func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error) {
 	view := t.view(x.call.Cluster)
 	out, within := x.limited(req)
-	out, err := x.change(out)
-	if err != nil {
-		closeBody(req)
-		return nil, err
-	}
-	if x.call.Mirrored() {
-		out = x.mirror(t, out)
+	if !x.call.Plain() {
+		var err error
+		if out, err = x.change(out); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+		if x.call.Mirrored() {
+			out = x.mirror(t, out)
+		}
 	}
 	if x.call.Policy() != nil {
 		return within.answered(x.attempts(view, out))
@@ -85,7 +90,10 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 			return nil, x.call.Refused(err)
 		}
 		x.conn = link.Conn().(*endpointConn)
-		out = x.readdress(x.rehost(out, link.Endpoint()), link.Endpoint())
+		if !x.call.Plain() {
+			out = x.rehost(out, link.Endpoint())
+		}
+		out = x.readdress(out, link.Endpoint())
 		var resp *http.Response
 		out, resp, err = x.roundTrip(out)
 		switch {
@@ -134,14 +142,9 @@ func (x *exchange) begin(t *transport, req *http.Request) error {
 		path = "/"
 	}
 	x.call.Target, x.call.Client = target, t.id
-	x.call.Request = resolver.Request{
-		Authority: authority,
-		Path:      path,
-		RawQuery:  req.URL.RawQuery,
-		Method:    method,
-		Scheme:    req.URL.Scheme,
-		Headers:   headers(req.Header),
-	}
+	r := &x.call.Request
+	r.Authority, r.Path, r.RawQuery = authority, path, req.URL.RawQuery
+	r.Method, r.Scheme, r.Headers = method, req.URL.Scheme, headers(req.Header)
 	return x.call.Begin(req.Context())
 }
 
@@ -152,25 +155,14 @@ func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical]
 
 // finish arranges for the end of a response to be noticed.
 func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Response, error) {
-	if _, count := x.call.CountsAttempts(); count {
-		resp.Header.Set(attemptCount.Canonical, strconv.Itoa(x.call.Attempted()))
-	}
-	if c := x.call.Change(); c.ChangesResponse() {
-		changeResponse(c, x.sent(resp.Request), protocolOf(resp.Request), resp)
-	}
 	sent := resp.Request
-	if x.call.FollowsResponse() {
-		x.call.SentAs(filter.HTTPHeader(sent.Header), sent.Host, sent.URL.EscapedPath(), sent.URL.RawQuery)
-	}
 	resp.Request = req // not the copy that was sent
-	if err := x.filterResponse(req, resp); err != nil {
-		// What the filter says is not the endpoint's doing.
-		x.call.Done(balancer.Outcome{Code: resp.StatusCode})
-		return x.refused(req, err)
-	}
-	if cookies := x.call.SetCookie(); cookies != "" {
-		for cookie := range strings.SplitSeq(cookies, "\n") {
-			resp.Header.Add("Set-Cookie", cookie)
+	plain := x.call.Plain()
+	if !plain {
+		if err := x.received(req, sent, resp); err != nil {
+			// What the filter says is not the endpoint's doing.
+			x.call.Done(balancer.Outcome{Code: resp.StatusCode})
+			return x.refused(req, err)
 		}
 	}
 	if conn := x.upgraded(resp); conn != nil {
@@ -181,16 +173,46 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 		x.end(balancer.Outcome{Code: resp.StatusCode})
 		return resp, nil
 	}
-	x.status = resp.StatusCode
-	x.ReadCloser = resp.Body
-	if x.call.FollowsTrailer() {
-		x.ReadCloser = &trailerBody{ReadCloser: resp.Body, x: x, resp: resp}
-	}
-	if paced := x.call.Pace(); paced != nil {
-		x.ReadCloser = pace(sent.Context(), x.ReadCloser, paced)
+	x.status, x.ReadCloser = resp.StatusCode, resp.Body
+	if !plain {
+		x.ReadCloser = x.followed(sent, resp)
 	}
 	resp.Body = x
 	return resp, nil
+}
+
+// received changes the response to a request as it was sent, and has it pass the filters.
+func (x *exchange) received(req, sent *http.Request, resp *http.Response) error {
+	if _, count := x.call.CountsAttempts(); count {
+		resp.Header.Set(attemptCount.Canonical, strconv.Itoa(x.call.Attempted()))
+	}
+	if c := x.call.Change(); c.ChangesResponse() {
+		changeResponse(c, x.sent(sent), protocolOf(sent), resp)
+	}
+	if x.call.FollowsResponse() {
+		x.call.SentAs(filter.HTTPHeader(sent.Header), sent.Host, sent.URL.EscapedPath(), sent.URL.RawQuery)
+	}
+	if err := x.filterResponse(req, resp); err != nil {
+		return err
+	}
+	if cookies := x.call.SetCookie(); cookies != "" {
+		for cookie := range strings.SplitSeq(cookies, "\n") {
+			resp.Header.Add("Set-Cookie", cookie)
+		}
+	}
+	return nil
+}
+
+// followed returns the body of a response for filters to follow, or to hold back.
+func (x *exchange) followed(sent *http.Request, resp *http.Response) io.ReadCloser {
+	body := resp.Body
+	if x.call.FollowsTrailer() {
+		body = &trailerBody{ReadCloser: body, x: x, resp: resp}
+	}
+	if paced := x.call.Pace(); paced != nil {
+		body = pace(sent.Context(), body, paced)
+	}
+	return body
 }
 
 // Read reads the response's body and notices its end.
@@ -215,7 +237,7 @@ func (x *exchange) Close() error {
 
 // end reports the outcome, once, and stops the deadline.
 func (x *exchange) end(o balancer.Outcome) {
-	if x.ended.Swap(true) {
+	if x.ended.Load() || x.ended.Swap(true) {
 		return
 	}
 	x.call.End(o)

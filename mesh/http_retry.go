@@ -235,6 +235,6 @@ type responseHeaders http.Header
 func (h responseHeaders) Values(name string) []string { return http.Header(h).Values(name) }
 
 func (h responseHeaders) Header(name string) (string, bool) {
-	values := http.Header(h).Values(name)
+	values := h[name]
 	return strings.Join(values, ","), len(values) > 0
 }

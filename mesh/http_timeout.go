@@ -18,6 +18,9 @@ type limits struct {
 // limited returns the request within what policy allows the call, and what of that is not
 // a deadline; nil for nothing.
 func (x *exchange) limited(req *http.Request) (*http.Request, *limits) {
+	if x.call.Timeout() == 0 && x.call.IdleTimeout() == 0 {
+		return req, nil
+	}
 	ctx := req.Context()
 	whole, sinceSent := x.call.Timeout(), x.call.TimeoutSinceSent()
 	late := sinceSent > 0 && uploads(req)

@@ -20,6 +20,9 @@ type upgradedBody struct {
 // upgraded returns the body of a response for the caller to use the connection; nil if it
 // is not of one that was upgraded.
 func (x *exchange) upgraded(resp *http.Response) io.ReadWriteCloser {
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil
+	}
 	conn, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok {
 		return nil

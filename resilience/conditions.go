@@ -84,10 +84,9 @@ const (
 	onAnyReset = On5xx | OnGatewayError | OnReset
 	onCode     = OnCancelled | OnDeadlineExceeded | OnInternal | OnResourceExhausted | OnUnavailable
 
-	headerRateLimited = "x-envoy-ratelimited"
-	// Looked for in every answer by HTTP, and so in net/http's form: another would be made
-	// anew each time.
-	headerGRPCStatus = "Grpc-Status"
+	// In the form that Headers.Header is asked for.
+	headerRateLimited = "X-Envoy-Ratelimited"
+	headerGRPCStatus  = "Grpc-Status"
 )
 
 func (c *Conditions) has(tokens Condition) bool { return c.On&tokens != 0 }

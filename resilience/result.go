@@ -5,7 +5,8 @@ import "google.golang.org/grpc/codes"
 // Headers are the headers of an answer, or the trailers where a gRPC answer has
 // nothing else.
 type Headers interface {
-	// Header returns the value of a header, by its name in any case.
+	// Header returns the value of a header. It is asked of every answer, and so by the name
+	// in net/http's canonical form, which need not be made anew each time.
 	Header(name string) (string, bool)
 	// Values returns the values of a header, by its name in any case, as they are to be
 	// matched: one by one.

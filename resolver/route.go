@@ -65,9 +65,9 @@ type Destination struct {
 // NamedByCall reports whether the call says which cluster.
 func (d *Destination) NamedByCall() bool { return d.header != nil }
 
-// Plain reports whether there is nothing in policy to do for a gRPC call between its
+// Plain reports whether there is nothing in policy to do for a call between its
 // routing and its end but to send it, again where policy has it tried again, within its
-// timeout: no filter sees it, nothing of it or of its answer changes, no attempt is numbered,
+// timeouts: no filter sees it, nothing of it or of its answer changes, no attempt is numbered,
 // no copy is sent, nothing of it says which endpoint it goes to, and no time without
 // progress ends it.
 func (d *Destination) Plain() bool { return d.plain }

@@ -124,7 +124,7 @@ func (c *Call) StreamDuration() time.Duration { return c.route.MaxStreamDuration
 func (c *Call) IdleTimeout() time.Duration { return c.route.IdleTimeout }
 
 // Plain reports whether policy has nothing to do for the routed call but to send it: see
-// [resolver.Destination.Plain]. What it says holds for a gRPC call.
+// [resolver.Destination.Plain].
 func (c *Call) Plain() bool { return c.to != nil && c.to.Plain() && c.passed == nil }
 
 // Pick begins an attempt: within ctx it chooses an endpoint of a view of the call's
