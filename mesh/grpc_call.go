@@ -28,9 +28,15 @@ type rpc struct {
 	changed *changedRPC // nil if policy changes nothing of the request
 }
 
-func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
-	// One literal, which the compiler writes in place: a copy that waits for the new
-	// memory would take longer than all the rest.
+// begin lets an RPC in, routes it, sets the deadline that its route asks for, and has it
+// pass the filters. After an error there is nothing to end.
+func (ch *channel) begin(ctx context.Context, method string) (*rpc, error) {
+	// In this order: a step that all processors have to see, as letting in is, waits for
+	// what was written before, and what was written to new memory takes longest. For the
+	// same reason the literal is one, which is written in place.
+	if err := ch.target.Open(); err != nil {
+		return nil, err
+	}
 	r := &rpc{Context: ctx, call: call.Call{
 		Target: ch.target,
 		Client: ch.id,
@@ -43,26 +49,20 @@ func (ch *channel) newRPC(ctx context.Context, method string) *rpc {
 		},
 	}}
 	r.call.Request.Headers = r
-	return r
-}
-
-// begin routes the call, sets the deadline that its route asks for, and has the call
-// pass the filters. After an error there is nothing to end.
-func (r *rpc) begin(ctx context.Context) error {
-	if err := r.call.Begin(ctx); err != nil {
-		return err
+	if err := r.call.Route(ctx); err != nil {
+		return nil, err
 	}
 	if d := r.call.Timeout(); d > 0 {
 		r.Context, r.cancel = context.WithTimeout(ctx, d)
 	}
 	if r.call.Plain() {
-		return nil
+		return r, nil
 	}
 	if err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol); err != nil {
 		r.end(err)
-		return err
+		return nil, err
 	}
-	return nil
+	return r, nil
 }
 
 // end is called when grpc is finished with the call.
@@ -76,6 +76,9 @@ func (r *rpc) end(err error) {
 // outcome is what became of the call at its endpoint. grpc ends calls whose context
 // ended with a status of its own.
 func (r *rpc) outcome(err error) balancer.Outcome {
+	if err == nil {
+		return balancer.Outcome{}
+	}
 	code := status.Code(err)
 	if code == codes.Canceled || code == codes.DeadlineExceeded {
 		if call.TimedOut(r.Context) != nil {
@@ -90,12 +93,11 @@ func (r *rpc) outcome(err error) balancer.Outcome {
 
 // unary is the innermost interceptor of a channel's unary calls.
 func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	r := ch.newRPC(ctx, method)
-	if err := r.begin(ctx); err != nil {
+	r, err := ch.begin(ctx, method)
+	if err != nil {
 		return err
 	}
 	in := invocation{method, req, reply, cc, invoke, opts}
-	var err error
 	if r.call.Plain() {
 		err = r.send(&in)
 	} else {
@@ -141,8 +143,8 @@ func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
 
 // stream is the innermost interceptor of a channel's streams.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	r := ch.newRPC(ctx, method)
-	if err := r.begin(ctx); empty(err, desc) {
+	r, err := ch.begin(ctx, method)
+	if empty(err, desc) {
 		return newEmptyStream(ctx, opts), nil
 	} else if err != nil {
 		return nil, err
@@ -166,7 +168,6 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		}
 	}
 	var s grpc.ClientStream
-	var err error
 	if r.retried() {
 		s, err = r.retryStream(desc, cc, method, open, opts)
 	} else {

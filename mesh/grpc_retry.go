@@ -28,9 +28,12 @@ func (r *rpc) retried() bool { return r.call.Policy() != nil }
 // Finished takes what grpc knows of an attempt that failed. It is a method of
 // grpclb.Call.
 func (r *rpc) Finished(info gbalancer.DoneInfo) {
-	if !mayHaveFailed(info) {
-		return
+	if mayHaveFailed(info) {
+		r.failed(info)
 	}
+}
+
+func (r *rpc) failed(info gbalancer.DoneInfo) {
 	if r.retried() {
 		r.tries().saw(info)
 	}

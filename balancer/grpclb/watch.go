@@ -12,7 +12,7 @@ import (
 // nothing.
 type watcher struct {
 	call Call
-	link *balancer.Link
+	link *balancer.Link // nil if loads that answers report are of no use
 	done func(gbalancer.DoneInfo)
 }
 
@@ -25,7 +25,9 @@ func watch(c Call, l *balancer.Link) func(gbalancer.DoneInfo) {
 		w = new(watcher)
 		w.done = w.finished
 	}
-	w.call, w.link = c, l
+	if w.call = c; l.WantsLoad() {
+		w.link = l
+	}
 	return w.done
 }
 
@@ -33,7 +35,7 @@ func (w *watcher) finished(info gbalancer.DoneInfo) {
 	call, link := w.call, w.link
 	w.call, w.link = nil, nil
 	watchers.Put(w)
-	if link.WantsLoad() {
+	if link != nil {
 		reportLoad(link, info.ServerLoad)
 	}
 	call.Finished(info)

@@ -43,12 +43,25 @@ type Call struct {
 	epoch balancer.Epoch // of link
 }
 
-// Begin routes the call. The error is an *[Error], and the call has then ended; else
-// Enter has it pass the filters, and End ends it.
+// Begin is Target.Open and then Route.
 func (c *Call) Begin(ctx context.Context) error {
-	if !c.Target.Gate.enter() {
-		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
+	if err := c.Target.Open(); err != nil {
+		return err
 	}
+	return c.Route(ctx)
+}
+
+// Open lets one more call in, which is then to be routed. The error is an *[Error].
+func (t *Target) Open() error {
+	if !t.Gate.enter() {
+		return t.refuse(ErrClosed, codes.Canceled, ErrClosed)
+	}
+	return nil
+}
+
+// Route routes a call that was let in. The error is an *[Error], and the call has then
+// ended; else Enter has it pass the filters, and End ends it.
+func (c *Call) Route(ctx context.Context) error {
 	if err := c.find(ctx); err != nil {
 		c.Target.Gate.leave()
 		return err
@@ -187,11 +200,15 @@ func (c *Call) End(o balancer.Outcome) {
 func (c *Call) Done(o balancer.Outcome) {
 	if link := c.link; link != nil {
 		c.link = nil
-		c.unwatch(o)
+		if c.watch != nil {
+			c.unwatch(o)
+		}
 		c.leave(link)
 		o.Epoch = c.epoch
 		link.Done(o)
-		c.earn(o)
+		if t := c.Cluster.Limits().Throttle(); t != nil {
+			c.earn(t, o)
+		}
 	}
 }
 

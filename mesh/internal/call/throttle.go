@@ -25,9 +25,8 @@ func (c *Call) PushedBack(p resilience.Pushback) {
 }
 
 // earn counts the outcome of the only attempt of a call without a retry policy.
-func (c *Call) earn(o balancer.Outcome) {
-	t := c.Cluster.Limits().Throttle()
-	if t == nil || o.Err != nil || c.copied || c.route.Attempts() != nil {
+func (c *Call) earn(t *resilience.Throttle, o balancer.Outcome) {
+	if o.Err != nil || c.copied || c.route.Attempts() != nil {
 		return
 	}
 	if c.Request.GRPC && o.Code == 0 || !c.Request.GRPC && o.Code < 500 {
