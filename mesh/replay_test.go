@@ -83,13 +83,18 @@ func replaying(t *testing.T, route string, body func() []piece, serve func(n int
 	}
 }
 
-// post posts the body.
-func (r *replayed) post(t *testing.T) (*http.Response, error) {
+// request is one to post the body with.
+func (r *replayed) request(t *testing.T) *http.Request {
 	req, err := http.NewRequestWithContext(within(t, modelDeadline), http.MethodPost, "http://orders/", r.body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Mesh.Transport(r.Transport).RoundTrip(req)
+	return req
+}
+
+// post posts the body.
+func (r *replayed) post(t *testing.T) (*http.Response, error) {
+	return r.Mesh.Transport(r.Transport).RoundTrip(r.request(t))
 }
 
 // expect posts the body and expects an answer.

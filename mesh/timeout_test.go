@@ -30,6 +30,7 @@ func TestTimeouts(t *testing.T) {
 		{"the caller's is shorter", "timeout: 50ms, maxStreamDuration: 50ms", hang, 30, "deadline@30", ""},
 		{"per-try", "retry: {attempts: 2, on: [connect-failure], perTryTimeout: 50ms}", hang, 0, "deadline@50", "per_try_timeout allows, 50ms"},
 		{"per-try idle", "retry: {attempts: 2, on: [connect-failure], perTryIdleTimeout: 50ms}", hang, 0, "deadline@50", "per_try_idle_timeout allows, 50ms"},
+		{"per-try, hedged", "retry: {attempts: 2, on: [connect-failure], perTryTimeout: 50ms}, hedge: {delay: 1h}", hang, 0, "deadline@50", "per_try_timeout allows, 50ms"},
 		{"idle", "idleTimeout: 50ms", hang, 0, "deadline@50", ""},
 		{"idle, with retries", "idleTimeout: 50ms, retry: {attempts: 4, on: [5xx, deadline-exceeded, cancelled]}", hang, 0, "deadline@50", ""},
 		{"idle, none", "idleTimeout: 50ms", quick, 0, "ok@10", ""},
@@ -147,5 +148,53 @@ func TestUploadTimeouts(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestDownloadTimeouts has the time of an attempt end with the beginning of its answer, and
+// what bounds its progress go on until the answer's end.
+func TestDownloadTimeouts(t *testing.T) {
+	for name, c := range map[string]struct {
+		route  string
+		stalls bool // the answer, after it has come for 160 ms
+		why    string
+	}{
+		"per-try":              {"retry: {on: [5xx], perTryTimeout: 50ms}", false, ""},
+		"per-try idle":         {"retry: {on: [5xx], perTryIdleTimeout: 50ms}", false, ""},
+		"per-try idle, stalls": {"retry: {on: [5xx], perTryIdleTimeout: 50ms}", true, "per_try_idle_timeout allows, 50ms"},
+		"idle":                 {"timeout: 0s, idleTimeout: 50ms", false, ""},
+		"idle, stalls":         {"timeout: 0s, idleTimeout: 50ms", true, "idle_timeout allows, 50ms"},
+		"hedge":                {"retry: {on: [5xx], perTryTimeout: 50ms}, hedge: {delay: 1h}", false, ""},
+		"hedge, stalls":        {"retry: {on: [5xx], perTryIdleTimeout: 50ms}, hedge: {delay: 1h}", true, "per_try_idle_timeout allows, 50ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := func() []piece { return []piece{{nil, "a"}} }
+			replaying(t, c.route, body, func(_ int, w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				for range 4 {
+					time.Sleep(40 * time.Millisecond)
+					answer(w)
+					_, _ = io.WriteString(w, "x")
+				}
+				if answer(w); c.stalls {
+					<-r.Context().Done()
+				}
+			}, func(t *testing.T, r *replayed) {
+				began := time.Now()
+				resp, err := r.post(t)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				_, err = io.ReadAll(resp.Body)
+				took := time.Since(began)
+				if !c.stalls && (err != nil || took != 160*time.Millisecond) {
+					t.Errorf("%v after %v", err, took)
+				}
+				if c.stalls && (!errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), c.why) || took != 210*time.Millisecond) {
+					t.Errorf("%v after %v, want %q after 210ms", err, took, c.why)
+				}
+			})
+		})
 	}
 }
