@@ -103,7 +103,7 @@ func TestAggregateShares(t *testing.T) {
 		a, b := p.backend(t, "a"), p.backend(t, "b")
 		sick := p.backend(t, "sick")
 		m := embedded(t, fmt.Sprintf(`services:
-  first: {protocol: %s, endpoints: ["%s", {address: "%s", health: unhealthy}]}
+  first: {protocol: %s, connectTimeout: 60s, endpoints: ["%s", {address: "%s", health: unhealthy}]}
   second: {protocol: %[1]s, balance: {policy: ring_hash}, endpoints: ["%[4]s"]}
   orders: {protocol: %[1]s, failover: [first, second]}
   outer: {protocol: %[1]s, failover: [first, orders]}
@@ -124,7 +124,7 @@ func TestAggregateShares(t *testing.T) {
 func TestAggregateLimits(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		b := p.scripted(t, "b", func(n int) act { return act{hang: n == 1} })
-		m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, "services:\n  a: {protocol: %s, endpoints: [%q], limits: {maxRequests: 1}}\n  orders: {protocol: %[1]s, failover: [a]}\n", p.name, b.Addr)))
+		m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, "services:\n  a: {protocol: %s, connectTimeout: 60s, endpoints: [%q], limits: {maxRequests: 1}}\n  orders: {protocol: %[1]s, failover: [a]}\n", p.name, b.Addr)))
 		ctx, cancel := context.WithCancel(within(t, long))
 		call := p.client(t, m, "orders")
 		ended := make(chan struct{})

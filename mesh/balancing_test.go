@@ -30,7 +30,7 @@ func TestDiscovery(t *testing.T) {
 		}
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(`
 services:
-  eds: {protocol: %[1]s, endpoints: [%[2]q]}
+  eds: {protocol: %[1]s, connectTimeout: 60s, endpoints: [%[2]q]}
   strict: {protocol: %[1]s, discover: {dns: "localhost:%[3]s"}}
   logical: {protocol: %[1]s, discover: {dns: "localhost:%[3]s", mode: logical}}
 routes:
@@ -63,7 +63,7 @@ func TestPolicies(t *testing.T) {
 			if name == "weighted" {
 				weight = 3
 			}
-			policy += fmt.Sprintf("  %s: {protocol: %s, balance: {policy: %s}, endpoints: [{address: %q, weight: %d}, {address: %q}]}\n",
+			policy += fmt.Sprintf("  %s: {protocol: %s, connectTimeout: 60s, balance: {policy: %s}, endpoints: [{address: %q, weight: %d}, {address: %q}]}\n",
 				name, p.name, balance, a.Addr, weight, b.Addr)
 		}
 		m := meshtest.New(t, mesh.WithPolicy([]byte(policy)))

@@ -27,7 +27,7 @@ func TestBodyError(t *testing.T) {
 					_, _ = io.Copy(io.Discard, r.Body)
 				}))
 				m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
-services: {orders: {protocol: %s, endpoints: [%q], outlierDetection: {consecutive5xx: 1, consecutiveGatewayFailure: 1, maxEjectionPercent: 100}}}
+services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q], outlierDetection: {consecutive5xx: 1, consecutiveGatewayFailure: 1, maxEjectionPercent: 100}}}
 routes: {orders: [{to: orders, %s}]}`, protocol, b.Addr, route)))
 				want := errors.New("cannot be read")
 				for range 3 {

@@ -182,7 +182,7 @@ func TestConnectionsOfService(t *testing.T) {
 		if p.name == "http" {
 			streams, n = "", 3
 		}
-		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q], connections: {%smaxConnections: 3, idleTimeout: 1m}}\n", p.name, b.Addr, streams))))
+		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf("services:\n  orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q], connections: {%smaxConnections: 3, idleTimeout: 1m}}\n", p.name, b.Addr, streams))))
 		call := p.client(t, m, "orders")
 		b.next(n)
 		callAll(t, 2*n, call)

@@ -66,7 +66,7 @@ func answerEarly(t *testing.T, protocol, route string, attempts int64, ends bool
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n, err)
 	}))
-	m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, "services: {orders: {protocol: %s, endpoints: [%q]}}\nroutes: {orders: [{to: orders, %s}]}", protocol, b.Addr, route)))
+	m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, "services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q]}}\nroutes: {orders: [{to: orders, %s}]}", protocol, b.Addr, route)))
 	body := &closeCounter{Reader: io.MultiReader(strings.NewReader(strings.Repeat("a", begin)), &gate{goOn, strings.NewReader(strings.Repeat("b", rest))})}
 	ctx := within(t, long)
 	got, err := postBody(ctx, m.Transport(nil), body)

@@ -44,7 +44,7 @@ func TestFaultThroughput(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, large)
 	})
-	client := "services: {orders: {protocol: %s, endpoints: [%q]}}\nroutes: {orders: [{to: orders, %s}]}\n"
+	client := "services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q]}}\nroutes: {orders: [{to: orders, %s}]}\n"
 	const server = "routes: {inbound/orders: [{" + slowResponses + "}]}\n"
 
 	for _, side := range []string{"client", "server"} {
@@ -135,7 +135,7 @@ func TestFaultUnaryThroughput(t *testing.T) {
 	}
 	b := meshtest.GRPC(t, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(answer))
 	for _, route := range []string{slowResponses, slowResponses + ", maxStreamDuration: 1m", slowResponses + ", retry: {on: [unavailable]}"} {
-		conn := dial(t, newMesh(t, fmt.Sprintf("services: {orders: {protocol: grpc, endpoints: [%q]}}\nroutes: {orders: [{to: orders, %s}]}\n", b.Addr, route)), "orders")
+		conn := dial(t, newMesh(t, fmt.Sprintf("services: {orders: {protocol: grpc, connectTimeout: 60s, endpoints: [%q]}}\nroutes: {orders: [{to: orders, %s}]}\n", b.Addr, route)), "orders")
 		began := time.Now()
 		reply := new(wrapperspb.StringValue)
 		if err := conn.Invoke(within(t, long), "/shop.Orders/Get", wrapperspb.String(""), reply); err != nil || reply.GetValue() != large {

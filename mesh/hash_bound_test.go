@@ -24,7 +24,7 @@ func TestHashBound(t *testing.T) {
 						policy += ", hashBalanceFactor: 125"
 					}
 					m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-						"services:\n  orders: {protocol: %s, balance: {%s}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}]}]\n",
+						"services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {%s}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}]}]\n",
 						p.name, policy, addresses(backends)))))
 					call := p.client(t, m, "orders")
 					seen := map[string]int{} // gRPC connects as keys ask for it

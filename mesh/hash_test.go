@@ -51,7 +51,7 @@ func TestHash(t *testing.T) {
 				}
 				cp := meshtest.NewControlPlane(t)
 				apply := func(more string, backends ...*meshtest.Backend) {
-					cp.Apply(fmt.Sprintf("services:\n  orders: {protocol: %s, balance: {policy: %s}, endpoints: [%s]}\nroutes:\n  orders:\n%s    - {to: orders, hash: [{header: X-User}]}\n",
+					cp.Apply(fmt.Sprintf("services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {policy: %s}, endpoints: [%s]}\nroutes:\n  orders:\n%s    - {to: orders, hash: [{header: X-User}]}\n",
 						p.name, balance, addresses(backends), more))
 				}
 				apply("", all...)
@@ -141,7 +141,7 @@ func TestHashFailover(t *testing.T) {
 			all = append(all, backends[name])
 		}
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-			"services:\n  orders: {protocol: %s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}], "+sentAgain+"}]\n", p.name, addresses(all)))))
+			"services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{header: x-user}], "+sentAgain+"}]\n", p.name, addresses(all)))))
 		call := p.client(t, m, "orders")
 		owner := owners(t, call, 1)[0]
 		load := startLoad(t, 2, call, keyed(0))
@@ -163,7 +163,7 @@ func TestHashChannel(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		a, b := p.backend(t, "a"), p.backend(t, "b")
 		policy := mesh.WithPolicy([]byte(fmt.Sprintf(
-			"services:\n  orders: {protocol: %s, balance: {policy: maglev}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{channel: true}]}]\n", p.name, addresses([]*meshtest.Backend{a, b}))))
+			"services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {policy: maglev}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, hash: [{channel: true}]}]\n", p.name, addresses([]*meshtest.Backend{a, b}))))
 		seen := map[string]int{}
 		for range 40 { // all alike once in 10^12
 			got := counts(t, p.client(t, meshtest.New(t, policy), "orders"), request{}, 5)
@@ -239,7 +239,7 @@ func TestHashOfWhatIsSent(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		a, b := p.backend(t, "a"), p.backend(t, "b")
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-			"services:\n  orders: {protocol: %s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, headers: {request: {set: {x-user: one}}}, hash: [{header: x-user}]}]\n",
+			"services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {policy: ring_hash}, endpoints: [%s]}\nroutes:\n  orders: [{to: orders, headers: {request: {set: {x-user: one}}}, hash: [{header: x-user}]}]\n",
 			p.name, addresses([]*meshtest.Backend{a, b})))))
 		got := owners(t, p.client(t, m, "orders"), 40) // in two ways once in 10^12
 		if slices.Sort(got); got[0] != got[len(got)-1] {

@@ -94,7 +94,7 @@ func TestHealthChecks(t *testing.T) {
 		a, b := newPatient(t, p, "a"), newPatient(t, p, "b")
 		a.sick.Store(true)
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-			`services: {orders: {protocol: %s, endpoints: [%q, %q], healthChecks: [{%s, %s}]}}`,
+			`services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q, %q], healthChecks: [{%s, %s}]}}`,
 			p.name, a.Addr, b.Addr, checkOf(p), eager))))
 		call := p.client(t, m, "orders")
 		if diff := cmp.Diff(map[string]int{"b": 20}, counts(t, call, request{}, 20)); diff != "" {
@@ -118,7 +118,7 @@ func TestNoHealthIsPanic(t *testing.T) {
 		a.sick.Store(true)
 		b.sick.Store(true)
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-			`services: {orders: {protocol: %s, endpoints: [%q, %q], healthChecks: [{%s, %s}]}}`,
+			`services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q, %q], healthChecks: [{%s, %s}]}}`,
 			p.name, a.Addr, b.Addr, checkOf(p), eager))))
 		eventually(t, p.client(t, m, "orders"), request{}, "a", "b")
 	})
@@ -211,7 +211,7 @@ func TestFailover(t *testing.T) {
 		}
 		near := all[:2]
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-			`services: {orders: {protocol: %s, endpoints: [%s], healthChecks: [{%s, %s}],
+			`services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%s], healthChecks: [{%s, %s}],
 				outlierDetection: {consecutive5xx: 3, interval: 10ms, baseEjectionTime: 10ms, maxEjectionPercent: 50}}}`,
 			p.name, strings.Join(endpoints, ", "), checkOf(p), eager))))
 		call := p.client(t, m, "orders")

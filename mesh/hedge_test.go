@@ -70,7 +70,7 @@ func TestHedgedRequestReused(t *testing.T) {
 				}))
 			}
 			m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil,
-				"services: {orders: {protocol: %s, endpoints: [%q], limits: {maxRetries: 1000}}}\nroutes: {orders: [{to: orders, hedge: {delay: 1us}}]}", protocol, b.Addr)))
+				"services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q], limits: {maxRetries: 1000}}}\nroutes: {orders: [{to: orders, hedge: {delay: 1us}}]}", protocol, b.Addr)))
 			call := client(t, m)
 			var callers sync.WaitGroup
 			for range 4 {
@@ -112,7 +112,7 @@ func TestHedgesLeakNoConnections(t *testing.T) {
 				}
 			}))
 			m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil,
-				"services: {orders: {protocol: %s, endpoints: [%q], limits: {maxRetries: 1000}}}\nroutes: {orders: [{to: orders, retry: {attempts: %d, on: [5xx]}, hedge: {delay: 1ms}}]}", protocol, b.Addr, attempts)))
+				"services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q], limits: {maxRetries: 1000}}}\nroutes: {orders: [{to: orders, retry: {attempts: %d, on: [5xx]}, hedge: {delay: 1ms}}]}", protocol, b.Addr, attempts)))
 			for i := range 60 {
 				req, err := http.NewRequestWithContext(within(t, long), http.MethodPost, fmt.Sprintf("http://orders/%d/%d", i%3, i),
 					&closeCounter{Reader: bytes.NewReader(make([]byte, i<<10))})

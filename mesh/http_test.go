@@ -22,7 +22,7 @@ import (
 func TestHTTPVersions(t *testing.T) {
 	b := httpBackend(t, "b")
 	m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-		"services:\n  one: {protocol: http, endpoints: [%q]}\n  two: {protocol: http2, endpoints: [%q]}\n", b.Addr, b.Addr))))
+		"services:\n  one: {protocol: http, endpoints: [%q]}\n  two: {protocol: http2, connectTimeout: 60s, endpoints: [%q]}\n", b.Addr, b.Addr))))
 	for host, proto := range map[string]string{"one": "HTTP/1.1", "two": "HTTP/2.0"} {
 		req, err := http.NewRequestWithContext(within(t, long), http.MethodPost, "http://"+host+"/a?b=c", strings.NewReader("body"))
 		if err != nil {
@@ -62,7 +62,7 @@ func TestLargeBodies(t *testing.T) {
 		_, _ = io.Copy(w, r.Body)
 	}))
 	for _, proto := range []string{"http", "http2"} {
-		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf("services: {orders: {protocol: %s, endpoints: [%q]}}", proto, b.Addr))))
+		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf("services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q]}}", proto, b.Addr))))
 		sent, got := sha256.New(), sha256.New()
 		body := io.TeeReader(io.LimitReader(pattern{}, size), sent)
 		req, err := http.NewRequestWithContext(within(t, long), http.MethodPut, "http://orders/", body)

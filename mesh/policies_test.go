@@ -41,7 +41,7 @@ func TestLearningPolicies(t *testing.T) {
 			{"shuffled", "policy: pick_first, shuffleAddressList: true", 1},
 		} {
 			m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-				"services:\n  orders: {protocol: %s, balance: {%s}, endpoints: [%s]}\n", p.name, c.balance, addresses(all)))))
+				"services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {%s}, endpoints: [%s]}\n", p.name, c.balance, addresses(all)))))
 			call := p.client(t, m, "orders")
 			deadline := time.Now().Add(long)
 			for {
@@ -112,7 +112,7 @@ func TestPeakEWMA(t *testing.T) {
 			var slow, never atomic.Bool
 			backends := []*meshtest.Backend{slowableBackend(t, p, "slow", &slow), slowableBackend(t, p, "a", &never), slowableBackend(t, p, "b", &never)}
 			m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-				"services:\n  orders: {protocol: %s, balance: {policy: peak_ewma}, endpoints: [%s]}\n", p.name, addresses(backends)))))
+				"services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {policy: peak_ewma}, endpoints: [%s]}\n", p.name, addresses(backends)))))
 			call := p.client(t, m, "orders")
 			eventually(t, call, request{}, "a", "b", "slow")
 			slow.Store(true)
@@ -184,7 +184,7 @@ func TestPeakEWMAOfFirstBytes(t *testing.T) {
 			t.Parallel()
 			soon, late := lateBackend(t, p, "soon", 0, 3*delay/2), lateBackend(t, p, "late", delay/2, 0)
 			m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n"+
-				fmt.Sprintf("  orders: {protocol: %s, balance: {policy: peak_ewma}, endpoints: [%s]}\n", p.name, addresses([]*meshtest.Backend{soon, late})))))
+				fmt.Sprintf("  orders: {protocol: %s, connectTimeout: 60s, balance: {policy: peak_ewma}, endpoints: [%s]}\n", p.name, addresses([]*meshtest.Backend{soon, late})))))
 			call := p.client(t, m, "orders")
 			for deadline := time.Now().Add(long); ; {
 				if got := counts(t, call, request{}, 10); got["soon"] >= 8 {

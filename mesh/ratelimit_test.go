@@ -360,7 +360,7 @@ func TestRateLimitShortForm(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		passed := func(policy string, users ...string) string {
 			back := p.backend(t, "back")
-			m := newMesh(t, strings.ReplaceAll(policy, "BACK", fmt.Sprintf("protocol: %s, endpoints: [%q]", p.name, back.Addr)))
+			m := newMesh(t, strings.ReplaceAll(policy, "BACK", fmt.Sprintf("protocol: %s, connectTimeout: 60s, endpoints: [%q]", p.name, back.Addr)))
 			c := localCase{calls: users}
 			return fmt.Sprint(c.pass(t, limitedClient(t, p, m, "back"), isOverloaded))
 		}

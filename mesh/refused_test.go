@@ -106,7 +106,7 @@ func (r *refuser) requests() []string {
 // mesh is one whose orders are the refuser's.
 func (r *refuser) mesh(t *testing.T, limits, route string) *mesh.Mesh {
 	m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
-services: {backends: {protocol: http2, endpoints: [%q], limits: {%s}}}
+services: {backends: {protocol: http2, connectTimeout: 60s, endpoints: [%q], limits: {%s}}}
 resources:
 - "@type": type.googleapis.com/envoy.config.listener.v3.Listener
   name: orders

@@ -276,7 +276,7 @@ func TestMaxRequests(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, p protocol) {
 		b := p.scripted(t, "b", func(n int) act { return act{hang: n == 1} })
 		m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
-services: {orders: {protocol: %s, endpoints: [%q], limits: {maxRequests: 1}}}
+services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: [%q], limits: {maxRequests: 1}}}
 routes: {other: [{match: {headers: {x-high: {present: true}}}, to: orders, priority: high}, {to: orders, retry: {attempts: 3, on: [5xx, unavailable]}}]}
 `, p.name, b.Addr)))
 		ctx, cancel := context.WithCancel(within(t, long))

@@ -128,7 +128,7 @@ func TestSession(t *testing.T) {
 				a, b, c := p.backend(t, "a"), p.backend(t, "b"), p.backend(t, "c")
 				cp := meshtest.NewControlPlane(t)
 				apply := func(strict bool, endpoints ...string) {
-					cp.Apply(fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%s]}\nfilters:\n  orders: [{name: session, config: {%s, strict: %t, %s}}]\n",
+					cp.Apply(fmt.Sprintf("services:\n  orders: {protocol: %s, connectTimeout: 60s, endpoints: [%s]}\nfilters:\n  orders: [{name: session, config: {%s, strict: %t, %s}}]\n",
 						p.name, strings.Join(endpoints, ", "), sessionFilterType, strict, state.config))
 				}
 				up := func(b *meshtest.Backend) string { return fmt.Sprintf("%q", b.Addr) }
@@ -176,7 +176,7 @@ func TestSessionPaths(t *testing.T) {
 		a, b := p.backend(t, "a"), p.backend(t, "b")
 		m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(`
 services:
-  orders: {protocol: %s, endpoints: [%s]}
+  orders: {protocol: %s, connectTimeout: 60s, endpoints: [%s]}
 filters:
   orders: [{name: session, config: {%s, %s}}]
 routes:
@@ -236,7 +236,7 @@ func TestSessionOfWeightedClusters(t *testing.T) {
 	a, b := grpcBackend(t, "a"), grpcBackend(t, "b")
 	p := protocols[0]
 	m := meshtest.New(t, mesh.WithPolicy([]byte(fmt.Sprintf(
-		"services:\n  one: {protocol: grpc, endpoints: [%q]}\n  two: {protocol: grpc, endpoints: [%q]}\nfilters:\n  orders: [{name: session, config: {%s, %s}}]\nroutes:\n  orders: [{to: {one: 1, two: 1}}]\n",
+		"services:\n  one: {protocol: grpc, connectTimeout: 60s, endpoints: [%q]}\n  two: {protocol: grpc, endpoints: [%q]}\nfilters:\n  orders: [{name: session, config: {%s, %s}}]\nroutes:\n  orders: [{to: {one: 1, two: 1}}]\n",
 		a.Addr, b.Addr, sessionFilterType, sessionCookieType))))
 	call := sessionClient(t, p, m, "orders")
 	for _, backend := range []string{"a", "b"} {

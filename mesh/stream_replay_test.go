@@ -41,7 +41,7 @@ func TestStreamsAnswerDuringReplay(t *testing.T) {
 			}
 		}
 	}))
-	m := meshtest.New(t, mesh.WithPolicy([]byte(`services: {orders: {protocol: grpc, endpoints: ["`+b.Addr+`"]}}
+	m := meshtest.New(t, mesh.WithPolicy([]byte(`services: {orders: {protocol: grpc, connectTimeout: 60s, endpoints: ["`+b.Addr+`"]}}
 routes: {orders: [{to: orders, retry: {attempts: 2, on: [unavailable], backOff: {baseInterval: 1ms}}}]}`)))
 	s := openStream(t, within(t, long), dial(t, m, "orders"))
 	sent := make(chan error, 1)

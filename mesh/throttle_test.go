@@ -121,7 +121,7 @@ routes:
 						}
 						return script[n-1]
 					})
-					m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n  orders: {protocol: "+p.name+", endpoints: [\""+b.Addr+"\"], limits: {retryThrottling: {maxTokens: 4, tokenRatio: 100%}}}"+routes)))
+					m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n  orders: {protocol: "+p.name+", connectTimeout: 60s, endpoints: [\""+b.Addr+"\"], limits: {retryThrottling: {maxTokens: 4, tokenRatio: 100%}}}"+routes)))
 					call := p.callers(t, m)[kind]
 					for i, s := range c.steps {
 						before := b.Calls()
@@ -201,7 +201,7 @@ func TestTransparentRetries(t *testing.T) {
 					c.script[n-1](f, stream)
 					return true
 				})
-				m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n  orders: {protocol: grpc, endpoints: [\""+r.addr+"\"], limits: {"+c.limits+"}}\nroutes: {orders: [{to: orders, "+c.route+"}]}")))
+				m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n  orders: {protocol: grpc, connectTimeout: 60s, endpoints: [\""+r.addr+"\"], limits: {"+c.limits+"}}\nroutes: {orders: [{to: orders, "+c.route+"}]}")))
 				if err := protocols[0].callers(t, m)[kind](within(t, long), "/a/b", "x-any"); (err != nil) != c.fails {
 					t.Errorf("%v, want a failure: %v", err, c.fails)
 				}

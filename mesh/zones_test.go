@@ -24,7 +24,7 @@ func zonesPolicy(p protocol, zoneAware string, callers []string, endpoints ...st
 	for i, zone := range callers {
 		web = append(web, fmt.Sprintf(`{address: "192.0.2.1:%d", zone: %s}`, i+1, zone))
 	}
-	return fmt.Sprintf("services:\n  orders: {protocol: %s, balance: {zoneAware: {%s}}, endpoints: [%s]}\n  web: {endpoints: [%s]}\n",
+	return fmt.Sprintf("services:\n  orders: {protocol: %s, connectTimeout: 60s, balance: {zoneAware: {%s}}, endpoints: [%s]}\n  web: {endpoints: [%s]}\n",
 		p.name, zoneAware, strings.Join(endpoints, ", "), strings.Join(web, ", "))
 }
 
