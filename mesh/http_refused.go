@@ -40,14 +40,10 @@ func (c *endpointConn) once(req *http.Request, cut bool) (*http.Response, error)
 	if req.Body == nil || req.Body == http.NoBody {
 		return onceBare(p, p.aim(c.endpoint, req))
 	}
-	send := p.sole
-	if !cut && closesNothing(req.Body) {
-		send = p.soleInMemory
-	}
 	// A connection that goes away before there is a stream has the body closed unread.
 	const moves = 8
 	for moved := 0; ; moved++ {
-		resp, read, err := send(req, p.aim(c.endpoint, req))
+		resp, read, err := p.sole(req, p.aim(c.endpoint, req), cut)
 		if err == nil {
 			return resp, nil
 		}
@@ -60,18 +56,17 @@ func (c *endpointConn) once(req *http.Request, cut bool) (*http.Response, error)
 	}
 }
 
-// soleInMemory sends a request whose body can be read after it was closed, as net/http may
-// do. When it fails net/http does not read it any more, unless its context has ended.
-func (p *pool) soleInMemory(_, req *http.Request) (resp *http.Response, read bool, err error) {
-	r := *req
-	r.GetBody = nil
-	resp, err = p.RoundTrip(&r)
-	return resp, false, err // of a body that was read there is another error
-}
-
 // sole sends a request, which is of as it is aimed, with a body that net/http can send once.
-// After an error it reports whether that was read.
-func (p *pool) sole(of, req *http.Request) (resp *http.Response, read bool, err error) {
+// After an error it reports whether that was read; cut is as once has it.
+func (p *pool) sole(of, req *http.Request, cut bool) (resp *http.Response, read bool, err error) {
+	if !cut && closesNothing(of.Body) {
+		// net/http may read this one although it closed it, and reads it no more when the
+		// attempt has failed, unless the application ended that.
+		r := *req
+		r.GetBody = nil
+		resp, err = p.RoundTrip(&r)
+		return resp, false, err // of a body that was read there is another error
+	}
 	sent := &soleRequest{Request: *req}
 	sent.body.of, sent.body.source = of, of.Body
 	sent.Body, sent.GetBody = &sent.body, nil
