@@ -55,3 +55,31 @@ resources:
 		}
 	}
 }
+
+// TestRetryOmitsHostsOfPolicy has the policy file say so: the endpoint that is left out gets
+// no attempt of a call but the first.
+func TestRetryOmitsHostsOfPolicy(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		fails := func(int) act { return act{fail: codes.Unavailable} }
+		stable, canary := p.scripted(t, "stable", fails), p.scripted(t, "canary", fails)
+		m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
+services: {orders: {protocol: %s, balance: {policy: random}, limits: {maxRetries: 100}, endpoints: [{address: %q, labels: {stage: stable}}, {address: %q, labels: {stage: canary}}]}}
+routes: {orders: [{to: orders, retry: {%s, previousHosts: false, omitHosts: [{stage: canary}]}}]}
+`, p.name, stable.Addr, canary.Addr, again)))
+		call := p.client(t, m, "orders")
+		ctx := within(t, long)
+		for stable.Calls() == 0 || canary.Calls() == 0 { // gRPC may have yet to connect to one
+			if _, err := call(ctx, request{}); err == nil || ctx.Err() != nil {
+				t.Fatal(err)
+			}
+		}
+		const calls = 50
+		before := canary.Calls()
+		for range calls {
+			_, _ = call(ctx, request{})
+		}
+		if n := canary.Calls() - before; n > calls { // of four attempts each, about two
+			t.Errorf("of %d calls %d attempts went to the endpoint that is left out", calls, n)
+		}
+	})
+}

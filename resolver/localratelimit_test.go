@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,9 +22,13 @@ func localLimitOf(tb testing.TB, fields string) (filter.Filter, error) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	for _, share := range []string{"filterEnabled", "filterEnforced"} {
+		if !strings.Contains(fields, share) {
+			fields += `, "` + share + `": {"defaultValue": {"numerator": 100}}`
+		}
+	}
 	var a anypb.Any
-	if err := protojson.Unmarshal([]byte(`{"@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-		"filterEnabled": {"defaultValue": {"numerator": 100}}, "filterEnforced": {"defaultValue": {"numerator": 100}}, `+fields+`}`), &a); err != nil {
+	if err := protojson.Unmarshal([]byte(`{"@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit", `+fields+`}`), &a); err != nil {
 		tb.Fatal(err)
 	}
 	config, err := kinds.Parse(&a, filter.Place{})
@@ -85,15 +90,19 @@ func TestLocalRateLimitRefused(t *testing.T) {
 	const bucket = `"tokenBucket": {"maxTokens": 1, "fillInterval": "1s"}`
 	one := func(entries string) string { return `{"entries": [` + entries + `], ` + bucket + `}` }
 	for fields, want := range map[string]string{
-		`"tokenBucket": {"maxTokens": 1}`:                                           "token_bucket.fill_interval: must be more than 0",
-		`"tokenBucket": {"maxTokens": 1, "fillInterval": "0.049s"}`:                 "token_bucket.fill_interval: 49ms is less than 50ms",
-		`"tokenBucket": {"maxTokens": 1, "fillInterval": "1s", "tokensPerFill": 0}`: "token_bucket.tokens_per_fill: must be more than 0",
-		`"stage": 11`:                                  "stage: 11 is more than 10",
-		`"maxDynamicDescriptors": 0`:                   "max_dynamic_descriptors: 0 is not from 1 to 1048576",
-		`"descriptors": [` + one("") + `]`:             "descriptors[0].entries: must not be empty",
-		`"descriptors": [{"entries": [{"key": "a"}]}]`: "descriptors[0].token_bucket: must be set",
-		`"descriptors": [` + one(`{"key": "a"}`) + `, ` + one(`{"key": "a"}`) + `]`: "descriptors[1]: is the same as another descriptor",
-		`"rateLimits": [{}]`: "rate_limits[0].actions: must not be empty",
+		`"tokenBucket": {"maxTokens": 1}`:                                                     "token_bucket.fill_interval: must be more than 0",
+		`"tokenBucket": {"maxTokens": 1, "fillInterval": "0.049s"}`:                           "token_bucket.fill_interval: 49ms is less than 50ms",
+		`"tokenBucket": {"maxTokens": 1, "fillInterval": "1s", "tokensPerFill": 0}`:           "token_bucket.tokens_per_fill: must be more than 0",
+		`"filterEnabled": {"defaultValue": {"numerator": 1, "denominator": 7}}`:               "filter_enabled.default_value.denominator: unknown value 7",
+		`"filterEnforced": {"defaultValue": {"numerator": 1, "denominator": 7}}`:              "filter_enforced.default_value.denominator: unknown value 7",
+		`"requestHeadersToAddWhenNotEnforced": [{}]`:                                          "request_headers_to_add_when_not_enforced[0].header.key: \"\" is not the name of a header",
+		`"responseHeadersToAdd": [{}]`:                                                        "response_headers_to_add[0].header.key: \"\" is not the name of a header",
+		`"stage": 11`:                                                                         "stage: 11 is more than 10",
+		`"maxDynamicDescriptors": 0`:                                                          "max_dynamic_descriptors: 0 is not from 1 to 1048576",
+		`"descriptors": [` + one("") + `]`:                                                    "descriptors[0].entries: must not be empty",
+		`"descriptors": [{"entries": [{"key": "a"}]}]`:                                        "descriptors[0].token_bucket: must be set",
+		`"descriptors": [` + one(`{"key": "a"}`) + `, ` + one(`{"key": "a"}`) + `]`:           "descriptors[1]: is the same as another descriptor",
+		`"rateLimits": [{}]`:                                                                  "rate_limits[0].actions: must not be empty",
 		`"rateLimits": [{"stage": 1, "actions": [{"sourceCluster": {}}]}]`:                    "rate_limits[0].stage: is for the rate_limits of routes and virtual hosts",
 		`"rateLimits": [{"actions": [{}]}]`:                                                   "rate_limits[0].actions[0]: must say what to do (generic_key, request_headers, ...)",
 		`"rateLimits": [{"actions": [{"genericKey": {}}]}]`:                                   "rate_limits[0].actions[0].generic_key.descriptor_value: must not be empty",
