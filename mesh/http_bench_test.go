@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,7 +65,7 @@ func newCaller(b *testing.B, rt http.RoundTripper) func() error {
 		for err == nil {
 			_, err = resp.Body.Read(buf)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = resp.Body.Close()
 		}
 		return err
@@ -94,10 +95,8 @@ type stubTransport struct{}
 
 func (stubTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var buf [512]byte
-	for {
-		if _, err := req.Body.Read(buf[:]); err != nil {
-			break
-		}
+	for err := error(nil); err == nil; {
+		_, err = req.Body.Read(buf[:])
 	}
 	_ = req.Body.Close()
 	return &http.Response{StatusCode: http.StatusOK, Body: stubBody{}, Request: req}, nil
