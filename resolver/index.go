@@ -1,6 +1,10 @@
 package resolver
 
-import "strings"
+import (
+	"iter"
+	"strings"
+	"sync/atomic"
+)
 
 // routeIndex finds the first route of a list that matches a request, in about the
 // same time for one route and for a thousand.
@@ -19,6 +23,8 @@ type routeIndex struct {
 	prefix *radix
 	// folded is the tree of the literals, exact ones too, whose case does not matter.
 	folded *radix
+
+	recall atomic.Pointer[recall] // nil before the first gRPC call
 }
 
 // candidates are the routes with one literal.
@@ -136,25 +142,40 @@ func (m *routeMatch) exactHeader() *headerMatcher {
 // what policy says to leave out.
 func (x *routeIndex) find(r *Request, path string) int {
 	best := int32(len(x.matches))
-	if c := x.exact[path]; c != nil {
-		best = x.first(c, best, r, path)
-	}
-	rest := path
-	for n := x.prefix; n != nil; n, rest = n.next(rest) {
-		if n.routes != nil {
-			best = x.first(n.routes, best, r, path)
+	if known := x.recalled(r, path); known != nil {
+		for _, c := range known.sets {
+			best = x.first(c, best, r, path)
 		}
-	}
-	rest = path
-	for n := x.folded; n != nil; n, rest = n.nextFold(rest) {
-		if n.routes != nil {
-			best = x.first(n.routes, best, r, path)
+	} else {
+		for c := range x.sets(path) {
+			best = x.first(c, best, r, path)
 		}
 	}
 	if best == int32(len(x.matches)) {
 		return -1
 	}
 	return int(best)
+}
+
+// sets are the sets of candidates that a path leads to.
+func (x *routeIndex) sets(path string) iter.Seq[*candidates] {
+	return func(yield func(*candidates) bool) {
+		if c := x.exact[path]; c != nil && !yield(c) {
+			return
+		}
+		rest := path
+		for n := x.prefix; n != nil; n, rest = n.next(rest) {
+			if n.routes != nil && !yield(n.routes) {
+				return
+			}
+		}
+		rest = path
+		for n := x.folded; n != nil; n, rest = n.nextFold(rest) {
+			if n.routes != nil && !yield(n.routes) {
+				return
+			}
+		}
+	}
 }
 
 // first returns the first candidate before best that matches, or best.
