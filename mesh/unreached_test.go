@@ -115,7 +115,7 @@ func TestCanceledBodyIsNotRead(t *testing.T) {
 		})
 		req := r.request(t).WithContext(ctx)
 		req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("just once") }
-		if _, err := r.Mesh.Transport(r.Transport).RoundTrip(req); !errors.Is(err, context.Canceled) { //nolint:bodyclose // there is none
+		if _, err := r.Mesh.Transport(r.Transport).RoundTrip(req); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v, want it canceled", err)
 		}
 		if reading.Load() {
