@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"context"
+	"sync/atomic"
 
 	"google.golang.org/grpc/metadata"
 
@@ -15,9 +16,18 @@ import (
 type changedRPC struct {
 	before    context.Context // with the application's metadata, for header matchers
 	authority string          // in place of the channel's; may be empty
-	named     string          // the authority of the last attempt; may be empty
 	method    string          // as sent
 	header    filter.Header
+
+	named atomic.Pointer[string] // the authority of the last attempt, of which hedges have several at a time; nil for authority
+}
+
+// sentTo is the authority of the last attempt; empty for the channel's.
+func (c *changedRPC) sentTo() string {
+	if name := c.named.Load(); name != nil {
+		return *name
+	}
+	return c.authority
 }
 
 // change changes the RPC's metadata and returns its method as it is to be sent. A call
@@ -61,7 +71,7 @@ func (r *rpc) change(method string) string {
 func (r *rpc) sent() *resolver.Request {
 	req := r.call.Request
 	if c := r.changed; c != nil {
-		req.Authority, req.Path, req.Headers = cmp.Or(c.named, c.authority, req.Authority), c.method, &c.header
+		req.Authority, req.Path, req.Headers = cmp.Or(c.sentTo(), req.Authority), c.method, &c.header
 	}
 	return &req
 }
@@ -83,9 +93,10 @@ func (r *rpc) Authority(e *balancer.Endpoint) string {
 	if c == nil {
 		return ""
 	}
-	c.named = c.authority
 	if name := e.Hostname(); name != "" && r.call.Change().AutoHost(true) {
-		c.named = name
+		c.named.Store(&name)
+		return name
 	}
-	return c.named
+	c.named.Store(nil)
+	return c.authority
 }

@@ -81,7 +81,7 @@ func (f *followed) respondLocked(md metadata.MD) {
 	r, h := f.rpc, filter.OwnMetadata(md)
 	f.change(&h)
 	if c := r.changed; c != nil {
-		r.call.SentAs(c.header, cmp.Or(c.named, c.authority, r.call.Request.Authority), c.method, "")
+		r.call.SentAs(c.header, cmp.Or(c.sentTo(), r.call.Request.Authority), c.method, "")
 	}
 	f.response, f.err = r.call.Response(r.Context, h, 200)
 }
