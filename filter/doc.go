@@ -35,7 +35,8 @@
 // Requests pass the filters in the order of the listener, responses in the reverse
 // order, once per call however often it is tried. A filter ends a call by
 // returning an error: a [Reply] is the answer that the caller gets, under HTTP a
-// response and under gRPC a status. A [PacedFollower] slows the response down. Calls that
+// response and under gRPC a status. A [PacedFollower] slows the response down,
+// and a [BodyFilter] reads and replaces bodies. Calls that
 // the filters leave alone cost no allocation.
 //
 // # What a caller gets when a filter refuses

@@ -18,6 +18,10 @@ type Request struct {
 	// Override is the endpoint that the call is to go to, if it can; the zero value
 	// leaves it to the cluster's balancing.
 	Override Host
+	// Body is the body, where a filter of the call is a [BodyFilter] that wants it and there
+	// is one. A gRPC stream's messages come only when the filters have passed the request:
+	// Request must not wait for them.
+	Body Body
 
 	// Method is the HTTP method; "POST" for gRPC.
 	Method string
@@ -67,6 +71,9 @@ type Response struct {
 	Header Header
 	// Trailer is what came after the body; empty before.
 	Trailer Header
+	// Body is the body, as in [Request]; nil if there is none or no filter wants it. What
+	// comes after it is in Trailer once it has ended.
+	Body Body
 	// Status is the HTTP status; for gRPC 200.
 	Status int
 	// Endpoint is the "ip:port" of the endpoint that answered; empty for an answer

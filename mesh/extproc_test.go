@@ -263,8 +263,11 @@ func TestExternalProcessingTrailer(t *testing.T) {
 		{"overridden", marking(mode), "allowModeOverride: true", []string{"trailer"}},
 		{"override not allowed", marking(mode), "processingMode: {}", nil},
 		{"override not among those allowed", marking(mode), "allowModeOverride: true, allowedOverrideModes: [{responseHeaderMode: SKIP}]", nil},
-		{"overridden off", marking(func(_ *servicev3.ProcessingRequest, out *servicev3.ProcessingResponse) {
+		{"overridden with nothing", marking(func(_ *servicev3.ProcessingRequest, out *servicev3.ProcessingResponse) {
 			out.ModeOverride = &extprocv3.ProcessingMode{}
+		}), "allowModeOverride: true, processingMode: {responseTrailerMode: SEND}", []string{"trailer"}},
+		{"overridden off", marking(func(_ *servicev3.ProcessingRequest, out *servicev3.ProcessingResponse) {
+			out.ModeOverride = &extprocv3.ProcessingMode{ResponseTrailerMode: extprocv3.ProcessingMode_SKIP}
 		}), "allowModeOverride: true, processingMode: {responseTrailerMode: SEND}", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -315,7 +318,7 @@ func TestExternalProcessingEndsCall(t *testing.T) {
 		out.Response = &servicev3.ProcessingResponse_RequestTrailers{}
 	})
 	bodies := marking(func(_ *servicev3.ProcessingRequest, out *servicev3.ProcessingResponse) {
-		out.ModeOverride = &extprocv3.ProcessingMode{RequestBodyMode: extprocv3.ProcessingMode_GRPC}
+		out.ModeOverride = &extprocv3.ProcessingMode{RequestBodyMode: 77}
 	})
 	replaces := marking(func(_ *servicev3.ProcessingRequest, out *servicev3.ProcessingResponse) {
 		if h := out.GetRequestHeaders(); h != nil {
@@ -352,8 +355,8 @@ func TestExternalProcessingEndsCall(t *testing.T) {
 		{"stream fails, and that is allowed", &processor{err: status.Error(codes.Internal, "oh")}, false, []string{inNoHurry, "failureModeAllow: true"}, "", codes.OK},
 		{"stream ends well", &processor{}, false, []string{inNoHurry}, "", codes.OK},
 		{"wrong answer", wrong, false, []string{inNoHurry}, "status 500", codes.Unavailable},
-		{"asks for bodies", bodies, false, []string{inNoHurry, "allowModeOverride: true"}, "status 500", codes.Unavailable},
-		{"replaces", replaces, false, []string{inNoHurry}, "status 500", codes.Unavailable},
+		{"asks for bodies of an unknown mode", bodies, false, []string{inNoHurry, "allowModeOverride: true"}, "status 500", codes.Unavailable},
+		{"replaces", replaces, false, []string{inNoHurry}, "", codes.Unavailable},
 		{"forbidden mutation", marking(nil), false, []string{inNoHurry, "mutationRules: {disallowIsError: true}", "failureModeAllow: true"}, "status 500", codes.Internal},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -422,9 +425,8 @@ func TestExternalProcessingRefused(t *testing.T) {
 		"grpc_service.google_grpc.channel_credentials_plugin: must": "grpcService: {googleGrpc: {targetUri: a, statPrefix: p}}",
 		`grpc_service.google_grpc.target_uri: "xds:///a"`:           processorAt("xds:///a"),
 		"http_service: not supported":                               "httpService: {httpService: {}}",
-		"processing_mode.request_body_mode: BUFFERED":               at + ", processingMode: {requestBodyMode: BUFFERED}",
-		"processing_mode.response_body_mode: GRPC":                  at + ", processingMode: {responseBodyMode: GRPC}",
-		"allowed_override_modes[0].response_body_mode: STREAMED":    at + ", allowedOverrideModes: [{responseBodyMode: STREAMED}]",
+		"processing_mode.request_trailer_mode: must be SEND":        at + ", processingMode: {requestBodyMode: FULL_DUPLEX_STREAMED}",
+		"processing_mode.response_trailer_mode: must be SEND":       at + ", processingMode: {responseBodyMode: FULL_DUPLEX_STREAMED}",
 		"mutation_rules.allow_expression.regex: ":                   at + `, mutationRules: {allowExpression: {regex: "("}}`,
 		"status_on_error.code: 100":                                 at + ", statusOnError: {code: 100}",
 	} {

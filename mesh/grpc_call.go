@@ -29,8 +29,8 @@ type rpc struct {
 }
 
 // begin lets an RPC in, routes it, sets the deadline that its route asks for, and has it
-// pass the filters. After an error there is nothing to end.
-func (ch *channel) begin(ctx context.Context, method string) (*rpc, error) {
+// pass the filters, with the message of a unary call. After an error there is nothing to end.
+func (ch *channel) begin(ctx context.Context, method string, message any) (*rpc, error) {
 	// In this order: a step that all processors have to see, as letting in is, waits for
 	// what was written before, and what was written to new memory takes longest. For the
 	// same reason the literal is one, which is written in place.
@@ -58,7 +58,7 @@ func (ch *channel) begin(ctx context.Context, method string) (*rpc, error) {
 	if r.call.Plain() {
 		return r, nil
 	}
-	if err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol); err != nil {
+	if err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol, r.offer(message)); err != nil {
 		r.end(err)
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (r *rpc) outcome(err error) balancer.Outcome {
 
 // unary is the innermost interceptor of a channel's unary calls.
 func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	r, err := ch.begin(ctx, method)
+	r, err := ch.begin(ctx, method, req)
 	if err != nil {
 		return err
 	}
@@ -118,6 +118,10 @@ func (r *rpc) send(in *invocation) error {
 // sendAsAsked is send for a call that policy has more to do with: it has more of a request
 // and its answer than their way.
 func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
+	var err error
+	if in.req, err = r.passUnary(in.req); err != nil {
+		return err
+	}
 	r.idleUnary()
 	in.method = r.change(in.method)
 	if r.call.Mirrored() {
@@ -125,12 +129,13 @@ func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
 	}
 	followed := r.follow(in.opts, false)
 	if followed != nil {
+		followed.reply = in.reply
 		in.opts = followed.opts(in.opts)
 	}
 	if !r.retried() {
 		r.Context = r.number(r.Context, 1)
 	}
-	err := r.send(in)
+	err = r.send(in)
 	if followed != nil {
 		err = followed.finish(in.opts, err)
 	}
@@ -143,7 +148,7 @@ func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
 
 // stream is the innermost interceptor of a channel's streams.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	r, err := ch.begin(ctx, method)
+	r, err := ch.begin(ctx, method, nil)
 	if empty(err, desc) {
 		return newEmptyStream(ctx, opts), nil
 	} else if err != nil {
@@ -159,6 +164,12 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		asked := opts
 		opts = followed.opts(opts)
 		end = func(err error) { r.endStream(followed.finish(asked, err)) }
+	}
+	var passed *passedStream
+	if followed != nil && r.call.FollowsResponse() {
+		if passed = r.pass(followed, cc, desc, end); passed != nil {
+			end = passed.finish
+		}
 	}
 	opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(end))
 	var copies *streamCopies
@@ -177,12 +188,17 @@ func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.C
 		}
 	}
 	if err != nil {
+		if passed != nil {
+			passed.deliver()
+		}
 		return nil, err
 	}
 	if copies != nil {
 		s = mirroredStream{s, copies}
 	}
-	if followed != nil {
+	if passed != nil {
+		s = passed.over(s)
+	} else if followed != nil {
 		s = &followedStream{ClientStream: s, followed: followed}
 	}
 	if r.call.Watched() {

@@ -22,6 +22,7 @@ type followed struct {
 	// Written by grpc when the RPC ends.
 	header, trailer metadata.MD
 
+	reply     any // of a unary call; nil for streams
 	responded atomic.Bool
 
 	mu       sync.Mutex // streams end while they are used
@@ -103,7 +104,11 @@ func (f *followed) finish(opts []grpc.CallOption, err error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.header != nil {
+		if err == nil {
+			f.showReply()
+		}
 		f.respondLocked(f.header)
+		f.passReply()
 	}
 	if f.header == nil && trailersOnly(f.trailer) {
 		h := filter.OwnMetadata(f.trailer)

@@ -57,14 +57,30 @@ func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		ended = err
 		return reply, err
 	}
-	ctx, err = s.admit(r, transportSink(ctx))
+	var given filter.Body
+	var passed *unaryReply
+	var sink func(any) error
+	request, response := r.call.Bodies()
+	if request {
+		given = &messageBody{message: req}
+	}
+	if response {
+		passed = &unaryReply{}
+		sink = passed.sink
+	}
+	ctx, err = s.admit(r, transportSink(ctx), given, sink)
+	if err == nil {
+		if req, err = r.passInbound(req); err != nil {
+			err = s.outside(&r.call, r.call.BodyFailed(err))
+		}
+	}
 	if err == nil {
 		reply, err = handle(ctx, req)
 	}
 	if paced := r.call.Pace(); paced != nil && err == nil {
 		err = holdMessage(ctx, paced, reply)
 	}
-	if err = r.respond(err); err != nil {
+	if reply, err = r.respondWith(reply, err, passed); err != nil {
 		reply = nil
 	}
 	ended = err
@@ -84,9 +100,21 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		ended = handle(srv, ss)
 		return ended
 	}
-	ctx, err := s.admit(r, streamSink{ss})
+	var given filter.Body
+	var sink func(any) error
+	in := &inboundStream{ServerStream: ss}
+	request, response := r.call.Bodies()
+	if request {
+		given = &inboundBody{stream: ss, like: newMessageLike()}
+	}
+	if response {
+		sink = in.sink
+	}
+	ctx, err := s.admit(r, streamSink{ss}, given, sink)
 	if err == nil {
-		err = handle(srv, &inboundStream{ServerStream: ss, ctx: ctx, response: r.response, paced: r.call.Pace()})
+		in.ctx, in.response, in.paced = ctx, r.response, r.call.Pace()
+		in.pass(given)
+		err = handle(srv, in)
 	} else if reply := filter.ReplyOf(err); reply != nil && reply.Empty && info.IsServerStream {
 		err = nil
 	}
@@ -96,14 +124,15 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 
 var errHandlerPanicked = errors.New("the handler panicked")
 
-// admit has the RPC pass the filters, and returns the context for what serves it. The
-// error is for the RPC's caller.
-func (s *server) admit(r *inboundRPC, down headerSink) (context.Context, error) {
+// admit has the RPC pass the filters, with its body if they want that, and returns the
+// context for what serves it. The error is for the RPC's caller. What filters make of the
+// response's messages goes to sink.
+func (s *server) admit(r *inboundRPC, down headerSink, body filter.Body, sink func(any) error) (context.Context, error) {
 	from := ""
 	if p, ok := peer.FromContext(r.ctx); ok && p.Addr != nil {
 		from = p.Addr.String()
 	}
-	err := r.call.Admit(r.ctx, filter.MetadataOf(r), grpcProtocol, from)
+	err := r.call.Admit(r.ctx, filter.MetadataOf(r), grpcProtocol, from, body)
 	if err != nil {
 		err = s.outside(&r.call, err)
 	}
@@ -118,7 +147,10 @@ func (s *server) admit(r *inboundRPC, down headerSink) (context.Context, error) 
 		ctx = metadata.NewIncomingContext(ctx, md)
 	}
 	if r.call.FollowsResponse() {
-		r.response = &inboundResponse{rpc: r, server: s, down: down}
+		r.response = &inboundResponse{rpc: r, server: s, down: down, sink: sink}
+		if _, bodies := r.call.Bodies(); bodies || body != nil {
+			ctx, r.response.cancel = context.WithCancel(ctx)
+		}
 		if st := grpc.ServerTransportStreamFromContext(ctx); st != nil {
 			ctx = grpc.NewContextWithServerTransportStream(ctx, inboundTransport{st, r.response})
 		}
@@ -140,6 +172,14 @@ func (r *inboundRPC) respond(err error) error {
 		return err
 	}
 	return r.response.finish(err)
+}
+
+// respondWith is respond for a unary RPC and its reply.
+func (r *inboundRPC) respondWith(reply any, err error, passed *unaryReply) (any, error) {
+	if r.response == nil {
+		return reply, err
+	}
+	return r.response.finishUnary(reply, err, passed)
 }
 
 // end tells the filters how the RPC ended.

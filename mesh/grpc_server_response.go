@@ -2,12 +2,15 @@ package mesh
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/internal/message"
 )
 
 // headerSink takes the header and trailer of a response to its caller.
@@ -45,6 +48,9 @@ type inboundResponse struct {
 	rpc    *inboundRPC
 	server *server
 	down   headerSink
+	sink   func(any) error    // takes messages that filters made
+	cancel context.CancelFunc // of the handler's context; nil where no filter sees bodies
+	out    *outbound          // nil before the header has passed, and if filters leave the messages alone
 
 	mu              sync.Mutex // handlers may send from several goroutines
 	header, trailer metadata.MD
@@ -102,11 +108,14 @@ func (p *inboundResponse) begin() error {
 // respond has the header pass the filters. Called once, with mu held.
 func (p *inboundResponse) respond(md metadata.MD) (metadata.MD, error) {
 	p.sent = true
+	p.showBody()
 	header, err := p.rpc.call.Response(p.rpc.ctx, filter.OwnMetadata(metadata.Join(p.header, md)), 200)
 	if err != nil {
 		p.err = p.server.outside(&p.rpc.call, err)
+		p.out = nil
 		return nil, p.err
 	}
+	p.passBody()
 	return header, nil
 }
 
@@ -120,14 +129,57 @@ func (p *inboundResponse) finish(err error) error {
 			_ = p.down.SetHeader(header) // the RPC is over already if this fails
 		}
 	}
+	trailers := filter.OwnMetadata(metadata.Join(p.trailer, nil))
+	if p.out != nil {
+		p.failWith(p.ends(p.out, trailers))
+	}
 	if p.err != nil {
 		err = p.err
 	}
-	trailer := p.rpc.call.Trailer(filter.OwnMetadata(metadata.Join(p.trailer, nil)))
+	if p.cancel != nil {
+		p.cancel()
+	}
+	trailer := p.rpc.call.Trailer(trailers)
 	if len(trailer) > 0 {
 		_ = p.down.SetTrailer(trailer)
 	}
 	return err
+}
+
+// finishUnary is finish for a unary RPC, whose reply is there.
+func (p *inboundResponse) finishUnary(reply any, err error, passed *unaryReply) (any, error) {
+	if err == nil {
+		if err = p.begin(); err == nil && p.out != nil {
+			err = p.out.send(reply)
+		}
+	}
+	if err = p.finish(err); err == nil && p.out != nil {
+		return passed.only()
+	}
+	return reply, err
+}
+
+// failWith ends the RPC with what a filter did to a body. The caller holds p.mu.
+func (p *inboundResponse) failWith(err error) {
+	if err != nil && p.err == nil {
+		p.err = p.server.outside(&p.rpc.call, p.rpc.call.BodyFailed(err))
+	}
+}
+
+// fail is failWith while the handler is at work, which is to stop.
+func (p *inboundResponse) fail(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failWith(err)
+	p.broken()
+	return p.err
+}
+
+// broken has the handler stop.
+func (p *inboundResponse) broken() {
+	if p.cancel != nil {
+		p.cancel()
+	}
 }
 
 // inboundTransport is what grpc.SetHeader and its like find in a handler's context.
@@ -149,6 +201,47 @@ type inboundStream struct {
 	ctx      context.Context  //nolint:containedctx // a stream has its context
 	response *inboundResponse // nil if no filter sees it
 	paced    filter.PacedFollower
+
+	received filter.Body // nil if filters leave what is received alone
+	like     *messageLike
+}
+
+// pass has what is received be what filters made of it.
+func (s *inboundStream) pass(given filter.Body) {
+	if s.response == nil {
+		return
+	}
+	if _, made := s.response.rpc.call.RequestBody(); made != nil && made != given {
+		s.received, s.like = made, given.(*inboundBody).like
+	}
+}
+
+func (s *inboundStream) RecvMsg(m any) error {
+	if s.received == nil {
+		return s.ServerStream.RecvMsg(m)
+	}
+	s.like.set(m)
+	piece, err := s.received.Next()
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	if err == nil {
+		err = message.Decode(piece, m)
+	}
+	if err != nil {
+		return s.response.fail(err)
+	}
+	return nil
+}
+
+// sink sends a message to the caller.
+func (s *inboundStream) sink(m any) error {
+	if s.paced != nil {
+		if err := holdMessage(s.ctx, s.paced, m); err != nil {
+			return err
+		}
+	}
+	return s.ServerStream.SendMsg(m)
 }
 
 func (s *inboundStream) Context() context.Context { return s.ctx }
@@ -180,11 +273,9 @@ func (s *inboundStream) SendMsg(m any) error {
 		if err := s.response.begin(); err != nil {
 			return err
 		}
-	}
-	if s.paced != nil {
-		if err := holdMessage(s.ctx, s.paced, m); err != nil {
-			return err
+		if out := s.response.out; out != nil {
+			return out.send(m)
 		}
 	}
-	return s.ServerStream.SendMsg(m)
+	return s.sink(m)
 }

@@ -42,6 +42,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if resp, done, err := x.enter(out.Context(), req); done {
 			return resp, err
 		}
+		out = x.remade(out)
 	}
 	resp, err := x.send(t, out)
 	if err == nil {

@@ -115,7 +115,7 @@ func (x *exchange) answer(req *http.Request, a *resolver.Answer) (*http.Response
 	if err := x.filterResponse(req, resp); err != nil {
 		return x.refused(req, err)
 	}
-	x.end(balancer.Outcome{Code: resp.StatusCode})
+	x.conclude(req, resp)
 	return resp, nil
 }
 

@@ -24,7 +24,11 @@ func (x *exchange) streaming(req *http.Request) *http.Request {
 // enter has the request pass the filters, within ctx. done is true if one of them, or the route,
 // answered it.
 func (x *exchange) enter(ctx context.Context, req *http.Request) (resp *http.Response, done bool, err error) {
-	if err := x.call.Enter(ctx, filter.HTTPHeader(req.Header), protocolOf(req)); err != nil {
+	var body filter.Body
+	if wanted, _ := x.call.Bodies(); wanted && req.Body != nil && req.Body != http.NoBody {
+		body = giveBody(req.Body, knownLength(req))
+	}
+	if err := x.call.Enter(ctx, filter.HTTPHeader(req.Header), protocolOf(req), body); err != nil {
 		resp, err = x.refused(req, err)
 		return resp, true, err
 	}
@@ -54,7 +58,7 @@ func (x *exchange) refused(req *http.Request, err error) (*http.Response, error)
 			return x.refused(req, err)
 		}
 	}
-	x.end(balancer.Outcome{Code: resp.StatusCode})
+	x.conclude(req, resp)
 	reply.Mark(resp)
 	return resp, nil
 }
@@ -66,12 +70,14 @@ func (x *exchange) filterResponse(req *http.Request, resp *http.Response) error 
 	if !x.call.FollowsResponse() {
 		return nil
 	}
+	x.showBody(resp)
 	h, err := x.call.Response(req.Context(), filter.OwnHTTPHeader(resp.Header), resp.StatusCode)
 	if err != nil {
 		_ = resp.Body.Close()
 		return err
 	}
 	resp.Header = h
+	x.remakes(resp)
 	return nil
 }
 

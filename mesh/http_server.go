@@ -34,8 +34,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	passed, err := req, error(nil)
+	var given filter.Body
+	var reader *inboundReader
+	_, responses := c.Bodies()
 	if c.Filtered() {
-		passed, err = h.admit(c, req)
+		if wanted, _ := c.Bodies(); wanted && req.Body != nil && req.Body != http.NoBody {
+			given = giveBody(req.Body, knownLength(req))
+		}
+		passed, err = h.admit(c, req, given)
+		if _, made := c.RequestBody(); err == nil && made != given {
+			passed, reader = h.passed(passed, given, made)
+		}
 	}
 	if in, _ := c.Entered(); in == nil && err == nil {
 		defer func() {
@@ -51,6 +60,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer func() { c.End(balancer.Outcome{Code: out.status, Err: ended}) }()
 	if err != nil {
 		writeReply(out, replyTo(err))
+	} else if c.Follows() && (responses || reader != nil) {
+		passing := newPassingWriter(out, reader)
+		defer func() { passing.finish(errors.Is(ended, errHandlerPanicked)) }()
+		h.next.ServeHTTP(passing, passed)
+		ended = req.Context().Err()
+		return
 	} else {
 		if c.Follows() {
 			w = out
@@ -80,16 +95,16 @@ func inboundRequest(req *http.Request) resolver.Request {
 	return r
 }
 
-// admit has the request pass the filters, and returns it as they left it. The error is
-// for the request's sender.
-func (h *handler) admit(c *call.Call, req *http.Request) (*http.Request, error) {
+// admit has the request pass the filters, with its body if they want that, and returns it
+// as they left it. The error is for the request's sender.
+func (h *handler) admit(c *call.Call, req *http.Request, body filter.Body) (*http.Request, error) {
 	panicked := true
 	defer func() {
 		if panicked {
 			c.End(balancer.Outcome{Err: errHandlerPanicked})
 		}
 	}()
-	err := c.Admit(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req), req.RemoteAddr)
+	err := c.Admit(req.Context(), filter.HTTPHeader(req.Header), protocolOf(req), req.RemoteAddr, body)
 	panicked = false
 	if err != nil {
 		return nil, h.outside(c, err)

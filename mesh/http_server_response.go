@@ -118,8 +118,16 @@ func (w *inboundWriter) finish() {
 	if w.begin() != nil || !w.call.FollowsTrailer() {
 		return
 	}
-	header, trailer := w.Header(), http.Header{}
-	declared := map[string]bool{}
+	trailer, declared := takeTrailer(w.Header())
+	if len(trailer) > 0 {
+		putTrailer(w.Header(), w.call.Trailer(filter.OwnHTTPHeader(trailer)), declared)
+	}
+}
+
+// takeTrailer takes the trailer out of a response's header, and says which names of it the
+// header declares.
+func takeTrailer(header http.Header) (trailer http.Header, declared map[string]bool) {
+	trailer, declared = http.Header{}, map[string]bool{}
 	for _, list := range header["Trailer"] {
 		for name := range strings.SplitSeq(list, ",") {
 			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
@@ -135,10 +143,12 @@ func (w *inboundWriter) finish() {
 			delete(header, name)
 		}
 	}
-	if len(trailer) == 0 {
-		return
-	}
-	for name, values := range w.call.Trailer(filter.OwnHTTPHeader(trailer)) {
+	return trailer, declared
+}
+
+// putTrailer puts a trailer where net/http looks for it.
+func putTrailer(header, trailer http.Header, declared map[string]bool) {
+	for name, values := range trailer {
 		if !declared[name] {
 			name = http.TrailerPrefix + name
 		}

@@ -36,6 +36,7 @@ func (compositeKind) Types() []string {
 type composite struct {
 	tree  *matchTree[*compositeAction]
 	named map[string]filter.Chain // named_filter_chains; nil in overrides
+	bodies
 }
 
 // compositeAction is what the tree finds.
@@ -104,7 +105,7 @@ func (compositeKind) New(config any, overrides []any) (filter.Filter, error) {
 	if n := len(overrides); n > 0 {
 		f.tree = overrides[n-1].(*composite).tree
 	}
-	return &f, nil
+	return f.withBodies(), nil
 }
 
 // ofRoute has the filters within be those of the route.
@@ -118,7 +119,7 @@ func (f *composite) ofRoute(r *limitedRoute) filter.Filter {
 		action.chain = ofRoute(a.chain, r)
 		return &action
 	})
-	return own
+	return own.withBodies()
 }
 
 func (f *composite) Request(ctx context.Context, r *filter.Request) (filter.Follower, error) {

@@ -41,12 +41,10 @@ type config struct {
 	allowedModes  []mode // empty for all
 	refusesReply  bool
 
+	hasty    bool // bodies are sent before the header is answered (send_body_without_waiting_for_header_response)
 	observes bool
 	linger   time.Duration
 }
-
-// mode is which events are sent.
-type mode struct{ request, response, trailer bool }
 
 func parseConfig(c *filter.Config, m *extprocv3.ExternalProcessor) (*config, error) {
 	warnUnread(c, m, "", "grpc_service", "http_service", "failure_mode_allow", "processing_mode", "request_attributes", "response_attributes",
@@ -61,6 +59,7 @@ func parseConfig(c *filter.Config, m *extprocv3.ExternalProcessor) (*config, err
 		requestAttributes: m.GetRequestAttributes(), responseAttributes: m.GetResponseAttributes(),
 		overridesMode: m.GetAllowModeOverride(),
 		refusesReply:  m.GetDisableImmediateResponse(),
+		hasty:         m.GetSendBodyWithoutWaitingForHeaderResponse(),
 		observes:      m.GetObservabilityMode(),
 		status:        http.StatusInternalServerError,
 	}
@@ -68,9 +67,10 @@ func parseConfig(c *filter.Config, m *extprocv3.ExternalProcessor) (*config, err
 	if v.service, err = parseService(c, m.GetGrpcService()); err != nil {
 		return nil, err
 	}
-	if v.mode, err = parseMode(m.GetProcessingMode()); err != nil {
+	if v.mode, err = checkedMode(m.GetProcessingMode()); err != nil {
 		return nil, fmt.Errorf("processing_mode.%w", err)
 	}
+	warnMode(c, v.mode, "processing_mode.")
 	for i, allowed := range m.GetAllowedOverrideModes() {
 		one, err := parseMode(allowed)
 		if err != nil {
@@ -120,24 +120,6 @@ func parseService(c *filter.Config, m *corev3.GrpcService) (filter.Service, erro
 	return s, nil
 }
 
-// parseMode reads which events are sent; by default the headers.
-func parseMode(m *extprocv3.ProcessingMode) (mode, error) {
-	for _, body := range []struct {
-		field string
-		mode  extprocv3.ProcessingMode_BodySendMode
-	}{{"request_body_mode", m.GetRequestBodyMode()}, {"response_body_mode", m.GetResponseBodyMode()}} {
-		if body.mode != extprocv3.ProcessingMode_NONE {
-			return mode{}, fmt.Errorf("%s: %v is not supported: bodies are not sent, only NONE is", body.field, body.mode)
-		}
-	}
-	v := mode{
-		request:  m.GetRequestHeaderMode() != extprocv3.ProcessingMode_SKIP,
-		response: m.GetResponseHeaderMode() != extprocv3.ProcessingMode_SKIP,
-		trailer:  m.GetResponseTrailerMode() == extprocv3.ProcessingMode_SEND,
-	}
-	return v, nil
-}
-
 // override is an ExtProcPerRoute that was read. What is nil it leaves as it is.
 type override struct {
 	disabled                              bool
@@ -158,10 +140,11 @@ func parseOverride(c *filter.Config, m *extprocv3.ExtProcPerRoute) (*override, e
 	warnUnread(c, o, "overrides.", "processing_mode", "grpc_service", "failure_mode_allow", "request_attributes", "response_attributes")
 	v := &override{requestAttributes: o.GetRequestAttributes(), responseAttributes: o.GetResponseAttributes()}
 	if o.GetProcessingMode() != nil {
-		one, err := parseMode(o.GetProcessingMode())
+		one, err := checkedMode(o.GetProcessingMode())
 		if err != nil {
 			return nil, fmt.Errorf("overrides.processing_mode.%w", err)
 		}
+		warnMode(c, one, "overrides.processing_mode.")
 		v.mode = &one
 	}
 	if o.GetGrpcService() != nil {
@@ -194,15 +177,19 @@ func (o *override) apply(c *config) {
 	}
 }
 
-// allowsMode reports whether the server may have a call go on in a mode. That of the
-// request's header does not count: it was sent.
-func (c *config) allowsMode(m mode) bool {
-	if len(c.allowedModes) == 0 {
-		return true
+func checkedMode(m *extprocv3.ProcessingMode) (mode, error) {
+	v, err := parseMode(m)
+	if err == nil {
+		err = v.check()
 	}
-	return slices.ContainsFunc(c.allowedModes, func(a mode) bool {
-		return a.response == m.response && a.trailer == m.trailer
-	})
+	return v, err
+}
+
+// warnMode warns of what of a mode has no effect: trailers of requests are not sent.
+func warnMode(c *filter.Config, m mode, prefix string) {
+	if m.requestTrailer == send && m.requestBody != bodyDuplex {
+		c.Warn(prefix + "request_trailer_mode")
+	}
 }
 
 // warnUnread warns of fields of m that are set and not read; prefix is the path of m.

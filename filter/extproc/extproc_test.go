@@ -145,9 +145,9 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	for want, m := range map[string]proto.Message{
-		"must have disabled or overrides":                          &extprocv3.ExtProcPerRoute{},
-		"must be overridden by":                                    &extprocv3.ExternalProcessor{GrpcService: service},
-		"overrides.processing_mode.request_body_mode: BUFFERED is": &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{ProcessingMode: &extprocv3.ProcessingMode{RequestBodyMode: extprocv3.ProcessingMode_BUFFERED}}}},
+		"must have disabled or overrides":                        &extprocv3.ExtProcPerRoute{},
+		"must be overridden by":                                  &extprocv3.ExternalProcessor{GrpcService: service},
+		"overrides.processing_mode.request_body_mode: 77 is not": &extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{Overrides: &extprocv3.ExtProcOverrides{ProcessingMode: &extprocv3.ProcessingMode{RequestBodyMode: 77}}}},
 	} {
 		if _, err := parse(t, registry(t, scripted{}), m, true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

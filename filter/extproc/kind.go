@@ -50,7 +50,7 @@ func (kind) New(listener any, overrides []any) (filter.Filter, error) {
 			o.apply(&c)
 		}
 	}
-	if disabled || c.mode == (mode{}) {
+	if disabled || c.mode.nothing() {
 		return nil, nil
 	}
 	return &processor{&c}, nil

@@ -25,6 +25,15 @@ func (c *config) failure(err error) error {
 	return r
 }
 
+// misused is the answer to a call to whose protocol the processing mode does not apply,
+// with failure_mode_allow too: it would go on unseen.
+func misused(err error) error {
+	return &filter.Reply{
+		Status: http.StatusInternalServerError, Code: codes.Unavailable,
+		Body: "external processing failed", Err: fmt.Errorf("external processing: processing_mode.%w", err),
+	}
+}
+
 // forbidden is the answer to a call whose headers the server changed against the rules,
 // with failure_mode_allow too (gRFC A93).
 func forbidden(err error) error {

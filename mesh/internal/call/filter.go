@@ -27,22 +27,28 @@ type passed struct {
 	header   filter.ResponseFollower
 	trailer  filter.TrailerFollower
 	paced    filter.PacedFollower
+
+	body    filter.Body // of the request, as it was given; nil if no filter wants it
+	shown   filter.Body // of the response
+	trailed bool        // what came after that is known
 }
 
 // spare are those of calls that the filters left alone.
 var spare = sync.Pool{New: func() any { return new(passed) }}
 
 // Enter has the call pass its route's filters, in order, within ctx. header is the
-// request's header, protocol what %PROTOCOL% stands for. The call goes on as the
-// filters left it.
+// request's header, protocol what %PROTOCOL% stands for, body its body if Bodies asks for
+// that. The call goes on as the filters left it.
 //
 // The error is a filter's [filter.Reply], which HTTP requests get as a response, an
 // *[Error], or a status. Then, too, End ends the call.
-func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string) error {
+func (c *Call) Enter(ctx context.Context, header filter.Header, protocol string, body filter.Body) error {
 	if len(c.Change().Filters()) == 0 {
 		return c.answered()
 	}
-	if err := c.enter(ctx, c.filterRequest(header, protocol)); err != nil {
+	r := c.filterRequest(header, protocol)
+	r.Body = body
+	if err := c.enter(ctx, r); err != nil {
 		return err
 	}
 	c.prefer()
@@ -63,11 +69,11 @@ func (c *Call) filterRequest(header filter.Header, protocol string) filter.Reque
 // enter has a request pass the filters.
 func (c *Call) enter(ctx context.Context, request filter.Request) error {
 	p := spare.Get().(*passed)
-	p.request, p.grpc = request, c.Request.GRPC
+	p.request, p.grpc, p.body = request, c.Request.GRPC, request.Body
 	follower, err := c.Change().Filters().Request(ctx, &p.request)
 	r := &p.request
 	p.changed = r.Path != c.Request.Path || r.RawQuery != c.Request.RawQuery || r.Authority != c.Request.Authority
-	if err == nil && follower == nil && !p.changed && !r.Header.Changed() && r.Override == (filter.Host{}) {
+	if err == nil && follower == nil && !p.changed && !r.Header.Changed() && r.Override == (filter.Host{}) && r.Body == p.body {
 		*p = passed{}
 		spare.Put(p)
 		return nil // as if there were no filters
@@ -94,7 +100,8 @@ func (c *Call) Entered() (r *filter.Request, changed bool) {
 // FollowsResponse reports whether a filter that the call passed wants to see the
 // response.
 func (c *Call) FollowsResponse() bool {
-	return c.passed != nil && (c.passed.header != nil || c.passed.trailer != nil)
+	p := c.passed
+	return p != nil && (p.header != nil || p.trailer != nil || p.request.Body != p.body)
 }
 
 // FollowsTrailer reports whether one wants to see the trailer.
@@ -118,7 +125,7 @@ func (c *Call) Response(ctx context.Context, header filter.Header, status int) (
 	if p == nil {
 		return header.Map(), nil
 	}
-	p.response = filter.Response{Request: cmp.Or(p.sent, &p.request), Header: header, Status: status}
+	p.response = filter.Response{Request: cmp.Or(p.sent, &p.request), Header: header, Status: status, Body: p.shown}
 	if link := c.link; link != nil {
 		p.response.Endpoint, p.response.Cluster = link.Endpoint().Address(), c.Cluster.Name()
 	}
@@ -134,10 +141,18 @@ func (c *Call) Response(ctx context.Context, header filter.Header, status int) (
 // it.
 func (c *Call) Trailer(trailer filter.Header) map[string][]string {
 	p := c.passed
-	if p == nil || p.trailer == nil {
+	switch {
+	case p == nil:
+		return trailer.Map()
+	case p.trailer == nil && p.trailed:
+		return p.response.Trailer.Map()
+	case p.trailer == nil:
 		return trailer.Map()
 	}
-	p.response.Request, p.response.Trailer = cmp.Or(p.sent, &p.request), trailer
+	p.response.Request = cmp.Or(p.sent, &p.request)
+	if !p.trailed {
+		p.response.Trailer = trailer
+	}
 	p.trailer.Trailer(&p.response)
 	return p.response.Trailer.Map()
 }

@@ -53,10 +53,10 @@ func (c *Call) accept(ctx context.Context) error {
 func (c *Call) Filtered() bool { return len(c.Change().Filters()) > 0 }
 
 // Admit has a call that was accepted pass the filters, in order, within ctx. peer is who
-// calls, "ip:port". The error is as Enter's.
-func (c *Call) Admit(ctx context.Context, header filter.Header, protocol, peer string) error {
+// calls, "ip:port"; body is as Enter's. The error is as Enter's.
+func (c *Call) Admit(ctx context.Context, header filter.Header, protocol, peer string, body filter.Body) error {
 	r := c.filterRequest(header, protocol)
-	r.Server, r.Peer = true, peer
+	r.Server, r.Peer, r.Body = true, peer, body
 	return c.enter(ctx, r)
 }
 
