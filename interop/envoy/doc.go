@@ -42,6 +42,10 @@
 // its own limits of retries and by its clusters' limits of all else. So it is under adaptive
 // concurrency, whose limit grows and shrinks in both as far; and of calls of which many fail, admission control refuses the same share.
 //
+// Of external processing, bodies in all modes of HTTP, on clients and servers, which a server
+// leaves alone, replaces, clears, answers, fails and asks for: what it was told, what came to
+// the backend, and what to the caller.
+//
 // # Where they differ
 //
 // These are known, and the generators make up nothing that meets them.
@@ -137,4 +141,15 @@
 //     policy, and that is no attempt. In Envoy it is one, and only connect-failure has it
 //     tried elsewhere.
 //   - A body that can be had again (http.Request.GetBody) is sent again however long it is.
+//   - External processing: a body whose length is known has it in content-length, also if the
+//     server changed it and does not say how long it is now. Envoy fails that call, and in most
+//     modes drops the length.
+//   - External processing: what Envoy does at a body depends on how much of it has come when
+//     its header is answered: whether STREAMED responses can still get other headers or another
+//     status, and whether what is too large to be BUFFERED ends a call whose mode_override asks
+//     for that, or for less. In Weft a header goes on when it is answered, and a body is buffered
+//     as the answer says.
+//   - External processing: under response_header_mode SKIP a response that is too large to be
+//     BUFFERED is answered with 500; Envoy breaks it off. The server is not told the header of the
+//     answer to a request that is too large, 413.
 package envoy

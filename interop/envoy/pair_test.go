@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/weft-mesh/weft/mesh"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -32,6 +33,7 @@ type setup struct {
 	filters []*hcmv3.HttpFilter // before the router
 	zone    string              // where both say they are
 	local   string              // the cluster of which both say they are
+	options []mesh.Option       // of Weft's client
 }
 
 func newPair(t *testing.T, grpc bool, hosts ...string) *pair {

@@ -115,7 +115,7 @@ func weftSide(t *testing.T, xds string, s setup) *side {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := meshtest.New(t, mesh.WithBootstrap(bootstrap), mesh.WithLogger(slog.New(slog.DiscardHandler)))
+	m := meshtest.New(t, append(s.options, mesh.WithBootstrap(bootstrap), mesh.WithLogger(slog.New(slog.DiscardHandler)))...)
 	client := m.HTTPClient()
 	t.Cleanup(client.CloseIdleConnections)
 	w := &side{name: "Weft", http: meshHosts{client.Transport}}
