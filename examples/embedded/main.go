@@ -38,6 +38,7 @@ func run(out io.Writer) error {
 	shop.Register(grpcServer, "orders")
 	httpServer.Handler = shop.Handler("shop")
 
+	policy := policy
 	// Backends for the policy's addresses, on whatever ports are free here.
 	for planned, serve := range map[string]func(net.Listener) error{
 		"127.0.0.1:9001": grpcServer.Serve,
@@ -56,7 +57,7 @@ func run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return errors.Join(call(ctx, out, m), m.Close(ctx))
 }

@@ -35,6 +35,7 @@ func run(out io.Writer) error {
 	defer grpcServer.Stop()
 	defer httpServer.Close()
 
+	policy := policy
 	// Backends for the policy's addresses, on whatever ports are free here.
 	for planned, serve := range map[string]func(net.Listener) error{
 		"127.0.0.1:9001": grpcServer.Serve,
@@ -52,7 +53,7 @@ func run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return errors.Join(call(ctx, out, m), m.Close(ctx))
 }

@@ -46,6 +46,7 @@ var chapters = []struct {
 
 func run(out io.Writer) error {
 	var backends []*backend
+	policy := policy
 	for i, zone := range []string{"a", "a", "b", "b"} {
 		b := &backend{zone: zone}
 		if err := b.start(); err != nil {
