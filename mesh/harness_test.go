@@ -15,21 +15,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/internal/testleak"
 	"github.com/weft-mesh/weft/mesh"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
-// A server of net/http takes half a second to end a connection whose request it did not
-// read, which is longer than goleak waits.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
-}
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // long is longer than anything here takes on the slowest machine: a bound on
 // hanging, not a measurement.

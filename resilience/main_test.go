@@ -3,7 +3,7 @@ package resilience
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/weft-mesh/weft/internal/testleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }

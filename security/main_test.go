@@ -10,14 +10,13 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/weft-mesh/weft/internal/match"
 	"github.com/weft-mesh/weft/internal/testca"
+	"github.com/weft-mesh/weft/internal/testleak"
 	"github.com/weft-mesh/weft/security"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // greeting is what a test server says once it has accepted the client, so that a
 // client that read it knows that it was.

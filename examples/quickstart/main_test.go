@@ -4,14 +4,10 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/weft-mesh/weft/internal/testleak"
 )
 
-// A server of net/http takes half a second to end a connection whose request it did not
-// read, which is longer than goleak waits.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
-}
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // TestQuickstart runs the story to its end and looks for what it must have shown.
 func TestQuickstart(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	servicev3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -19,9 +18,10 @@ import (
 
 	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/filter/extproc"
+	"github.com/weft-mesh/weft/internal/testleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // scripted is a service whose streams answer each event with the same.
 type scripted struct{ answer *servicev3.ProcessingResponse }

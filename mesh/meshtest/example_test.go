@@ -8,16 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/weft-mesh/weft/internal/testleak"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
-// A server of net/http takes half a second to end a connection whose request it did not
-// read, which is longer than goleak waits.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
-}
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // TestCheckout stands for a test of a user's own code, which calls a service "shop"
 // through the mesh.

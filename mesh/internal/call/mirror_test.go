@@ -8,12 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/weft-mesh/weft/internal/testleak"
 	"github.com/weft-mesh/weft/resolver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // A copy has the timeout of its route, or else the adapter's, or none; and none outlives
 // the mesh.

@@ -17,16 +17,16 @@ import (
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/weft-mesh/weft/internal/testleak"
 	"github.com/weft-mesh/weft/xdsserver/policy"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 const (
 	onePort   = "services:\n  orders:\n    protocol: grpc\n    endpoints: [127.0.0.1:9001]\n"
