@@ -17,6 +17,7 @@ var (
 	unaryPaths = []path{
 		grpcPath("bare grpc-go, round_robin over 3", newUnary, dialBare),
 		control(grpcPath("", newUnary, dialBare)),
+		grpcPath("the least: an interceptor and a picker", newUnary, dialLeast),
 		grpcPath("grpc-go xDS, 1 route", newUnary, dialXDS(1)),
 		grpcPath("grpc-go xDS, 100 routes", newUnary, dialXDS(100)),
 		grpcPath("Weft, 1 route", newUnary, dialWeft(1)),
@@ -54,15 +55,22 @@ func grpcPath(name string, newClient func(*grpc.ClientConn) client, dial dialer)
 }
 
 func dialBare(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) {
+	return dialBalanced(s, "round_robin")
+}
+
+// dialBalanced balances the backends by a policy of grpc's.
+func dialBalanced(s *servers, policy string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	r := manual.NewBuilderWithScheme("bench")
 	var state resolver.State
 	for _, a := range s.GRPC {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
+		address := resolver.Address{Addr: a}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
+		state.Addresses = append(state.Addresses, address)
 	}
 	r.InitialState(state)
-	return grpc.NewClient("bench:///bench", grpc.WithResolvers(r),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return grpc.NewClient("bench:///bench", append(opts, grpc.WithResolvers(r),
+		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, policy)),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 }
 
 func dialXDS(routes int) dialer {

@@ -16,6 +16,7 @@ var (
 	http1Paths = []path{
 		bareHTTP("bare http.Client, over 3 in turn", backends, newTransport),
 		control(bareHTTP("", backends, newTransport)),
+		leastHTTP(newTransport),
 		bareHTTP("bare http.Client, over 1", 1, newTransport),
 		httplbPath("http"),
 		weftHTTP("Weft, 1 route", target("http", 1)),
@@ -25,6 +26,7 @@ var (
 	h2cPaths = []path{
 		bareHTTP("bare http.Client, over 3 in turn", backends, newH2CTransport),
 		control(bareHTTP("", backends, newH2CTransport)),
+		leastHTTP(newH2CTransport),
 		bareHTTP("bare http.Client, over 1", 1, newH2CTransport),
 		httplbPath("h2c"),
 		weftHTTP("Weft, 100 routes", target("h2c", 100)),
@@ -45,6 +47,11 @@ func newH2CTransport() *http.Transport {
 
 // bareHTTP calls so many backends in turn, as a program would that knows them.
 func bareHTTP(name string, n int, newTransport func() *http.Transport) path {
+	return overHTTP(name, n, newTransport, func(t *http.Transport) http.RoundTripper { return t })
+}
+
+// overHTTP is bareHTTP through what wraps its transport.
+func overHTTP(name string, n int, newTransport func() *http.Transport, wrap func(*http.Transport) http.RoundTripper) path {
 	return path{name, func(s *servers, _ *mesh.Mesh) (client, error) {
 		var urls []string
 		for _, a := range s.HTTP[:n] {
@@ -53,7 +60,7 @@ func bareHTTP(name string, n int, newTransport func() *http.Transport) path {
 		var turn atomic.Uint64
 		t := newTransport()
 		return exchange{
-			client: &http.Client{Transport: t},
+			client: &http.Client{Transport: wrap(t)},
 			next:   func() string { return urls[turn.Add(1)%uint64(len(urls))] },
 			closed: t.CloseIdleConnections,
 		}, nil
