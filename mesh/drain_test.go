@@ -89,3 +89,26 @@ func TestRetriedAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedAnswerHoldsUpNoOther has an attempt of a hedged request fail with an answer that
+// does not end, while another is under way: what that one answers is the call's at once.
+func TestRefusedAnswerHoldsUpNoOther(t *testing.T) {
+	body := func() []piece { return []piece{{nil, "a"}} }
+	replaying(t, "retry: {attempts: 2, statusCodes: [503]}, hedge: {delay: 10ms}", body, func(n int, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		time.Sleep(20 * time.Millisecond)
+		if n == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			answer(w)
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, "b")
+	}, func(t *testing.T, r *replayed) {
+		began := time.Now()
+		r.expect(t, "b")
+		if took := time.Since(began); took != 30*time.Millisecond {
+			t.Errorf("answered after %v, want 30ms", took)
+		}
+	})
+}

@@ -36,7 +36,7 @@ type racer struct {
 func (r *rpc) race(in invocation) error {
 	var sending sync.WaitGroup
 	defer sending.Wait()
-	winner := r.call.Race(r.Context, func(n int) call.Racer {
+	winner := r.call.Race(r.Context, false, func(n int, _ func()) call.Racer {
 		sending.Add(1)
 		w := r.racer(in, n)
 		w.sent = sending.Done

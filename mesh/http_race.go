@@ -35,11 +35,15 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 	req = apartFrom(req)
 	until, stop := untilCanceled(req)
 	defer stop()
-	winner := x.call.Race(until, func(n int) call.Racer {
+	late := uploads(req)
+	winner := x.call.Race(until, late, func(n int, gone func()) call.Racer {
 		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view, sent: sending.Done}
 		sending.Add(1)
 		ctx, stop := context.WithCancel(req.Context())
 		ctx, w.bound = x.bound(ctx, req)
+		if late {
+			ctx = tellSent(ctx, gone)
+		}
 		w.stop = stop
 		w.out = x.number(ctx, req, n)
 		if n > 1 { // the first has the request's body
@@ -91,9 +95,22 @@ func (w *httpRacer) Send() resilience.Result {
 	return w.result(w.parent, w.out.Context(), w.resp, w.err)
 }
 
-// Drop implements call.Attempt.
+// Drop implements call.Attempt. It does not wait for what is left of an answer: another
+// attempt may have the call's.
 func (w *httpRacer) Drop() {
-	w.drop(w.out.Context(), w.resp, w.err)
+	w.call.Done(lost(w.out.Context(), w.resp, w.err))
+	if w.resp == nil {
+		w.over()
+		return
+	}
+	go func() {
+		drain(w.resp)
+		w.over()
+	}()
+}
+
+// over ends an attempt that is not the call's.
+func (w *httpRacer) over() {
 	w.end(balancer.Outcome{})
 	w.bound.Stop()
 	w.stop()

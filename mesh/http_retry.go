@@ -154,14 +154,22 @@ func (t *httpTries) Drop() {
 func (x *exchange) drop(ctx context.Context, resp *http.Response, err error) {
 	if resp != nil {
 		drain(resp)
-		x.call.Done(balancer.Outcome{Code: resp.StatusCode})
-	} else if call.TimedOut(ctx) != nil {
-		x.call.Done(balancer.Outcome{Err: context.DeadlineExceeded})
-	} else {
-		x.call.Done(unanswered(ctx, err))
 	}
+	x.call.Done(lost(ctx, resp, err))
 	if x.conn != nil {
 		x.conn.released()
+	}
+}
+
+// lost is the outcome of an attempt within ctx that is not the call's.
+func lost(ctx context.Context, resp *http.Response, err error) balancer.Outcome {
+	switch {
+	case resp != nil:
+		return balancer.Outcome{Code: resp.StatusCode}
+	case call.TimedOut(ctx) != nil:
+		return balancer.Outcome{Err: context.DeadlineExceeded}
+	default:
+		return unanswered(ctx, err)
 	}
 }
 

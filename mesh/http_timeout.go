@@ -35,7 +35,7 @@ func (x *exchange) limited(req *http.Request) (*http.Request, *limits) {
 	if late {
 		var b *call.Bound
 		ctx, b = x.call.TimeoutOnceSent(ctx, sinceSent)
-		ctx = tellSent(ctx, b)
+		ctx = tellSent(ctx, b.Sent)
 		x.stopping(b.Stop)
 	}
 	ctx, idle := x.call.Idle(ctx)
@@ -79,11 +79,11 @@ func uploads(req *http.Request) bool {
 	return req.Body != nil && req.Body != http.NoBody && (req.ContentLength <= 0 || req.ContentLength > short)
 }
 
-// tellSent has b know when a request within ctx has gone out.
-func tellSent(ctx context.Context, b *call.Bound) context.Context {
+// tellSent has sent called when a request within ctx has gone out.
+func tellSent(ctx context.Context, sent func()) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
 		if info.Err == nil {
-			b.Sent()
+			sent()
 		}
 	}})
 }
@@ -92,7 +92,7 @@ func tellSent(ctx context.Context, b *call.Bound) context.Context {
 func (x *exchange) bound(ctx context.Context, req *http.Request) (context.Context, *call.Bound) {
 	ctx, b := x.call.Bound(ctx, !uploads(req))
 	if b.WaitsForSent() {
-		ctx = tellSent(ctx, b)
+		ctx = tellSent(ctx, b.Sent)
 	}
 	return ctx, b
 }

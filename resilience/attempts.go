@@ -15,6 +15,7 @@ type Attempts struct {
 	limits   *Limits
 	priority Priority
 	deadline time.Time                 // zero for none
+	uploads  bool
 	delayOf  func(n int) time.Duration // the backoff
 
 	sent     int
@@ -32,6 +33,7 @@ type Attempts struct {
 type flight struct {
 	attempt int
 	sent    time.Time
+	gone    time.Time // its request had gone out whole; zero for not yet
 	slot    bool // holds a place among the retries
 	standIn bool // another attempt was sent or is due in its place
 }
@@ -41,16 +43,32 @@ type Call struct {
 	Policy   *Policy
 	Limits   *Limits
 	Priority Priority
-	// Deadline is when the call ends, whatever came of it. Zero for never.
+	// Deadline is when the call ends, whatever came of it. Zero for never, or for when Until
+	// says.
 	Deadline time.Time
-	Jitter   Jitter
+	// Uploads has the time of an attempt that a hedge stands in for count from when Gone says
+	// that its request has gone out (Envoy), not from when it was sent.
+	Uploads bool
+	Jitter  Jitter
 }
 
 // NewAttempts returns the state of a call of which nothing was sent. Close must follow.
 func NewAttempts(c Call) *Attempts {
-	a := &Attempts{policy: c.Policy, limits: c.Limits, priority: c.Priority, deadline: c.Deadline}
+	a := &Attempts{policy: c.Policy, limits: c.Limits, priority: c.Priority, deadline: c.Deadline, uploads: c.Uploads}
 	a.delayOf = func(n int) time.Duration { return c.Policy.Retry.Backoff.Delay(n, c.Jitter) }
 	return a
+}
+
+// Until says when the call ends, which may come to be known under way.
+func (a *Attempts) Until(deadline time.Time) { a.deadline = deadline }
+
+// Gone says that the request of an attempt has gone out whole, the first time.
+func (a *Attempts) Gone(now time.Time, attempt int) {
+	for i := range a.live {
+		if f := &a.live[i]; f.attempt == attempt && f.gone.IsZero() {
+			f.gone = now
+		}
+	}
 }
 
 // Step is what to do next.
@@ -142,10 +160,10 @@ func (a *Attempts) next(now time.Time) time.Time {
 	}
 	for i := range a.live {
 		f := &a.live[i]
-		if f.standIn {
+		if f.standIn || f.gone.IsZero() {
 			continue
 		}
-		timeout := f.sent.Add(a.policy.Retry.PerTryTimeout)
+		timeout := f.gone.Add(a.policy.Retry.PerTryTimeout)
 		if now.Before(timeout) {
 			at = earlier(at, timeout)
 			continue
@@ -170,6 +188,9 @@ func earlier(a, b time.Time) time.Time {
 func (a *Attempts) send(now time.Time, slot bool) Step {
 	a.sent++
 	a.live = append(a.live, flight{attempt: a.sent, sent: now, slot: slot})
+	if !a.uploads {
+		a.Gone(now, a.sent)
+	}
 	a.hedge = time.Time{}
 	if h := a.policy.Hedge; h.byTime() && a.sent <= a.policy.Retry.Retries {
 		if d, ok := h.after(a.policy.Latency); ok {

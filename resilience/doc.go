@@ -40,7 +40,8 @@
 //	                          result at once
 //	  per-try-beyond-deadline a per-try timeout that ends after the deadline never ends
 //	                          anything
-//	  upload                  a route's timeout (HTTP), and that of an attempt, count from the
+//	  upload                  a route's timeout (HTTP), and that of an attempt, whether it ends
+//	                          the attempt or has another stand in for it, count from the
 //	                          end of the request (Envoy). If an attempt ends before that, the
 //	                          timeout counts from there
 //	  idle                    idle_timeout ends the call, and no attempt is sent after it: it is

@@ -132,6 +132,9 @@ type counter struct {
 // Configure sets the thresholds; nil means the defaults. What is in flight stays counted.
 // Configure must not be called by two at a time.
 func (l *Limits) Configure(c *LimitsConfig) {
+	if l == nil {
+		return
+	}
 	old := l.throttle.Load()
 	switch {
 	case c == nil || c.Throttle == nil:

@@ -43,6 +43,25 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestNilLimits count nothing and refuse nothing, whatever they are asked.
+func TestNilLimits(t *testing.T) {
+	var l *Limits
+	l.Configure(&LimitsConfig{})
+	l.Add(Requests, PriorityDefault)
+	if !l.Acquire(Requests, PriorityDefault) || !l.AwaitConnection(PriorityDefault, nil, nil) {
+		t.Error("nil limits refuse a place")
+	}
+	l.Release(Connections, PriorityDefault)
+	for _, u := range l.Usage() {
+		if u.InFlight != 0 || u.Max == 0 {
+			t.Errorf("%d of %d %s", u.InFlight, u.Max, u.Resource)
+		}
+	}
+	if l.Throttle() != nil {
+		t.Error("nil limits throttle retries")
+	}
+}
+
 func TestBudget(t *testing.T) {
 	var l Limits
 	l.Configure(&LimitsConfig{Thresholds: [2]Thresholds{{MaxRequests: 1000, MaxPending: 1000, MaxRetries: 1, Budget: &Budget{Percent: 20, MinConcurrency: 3}}, {}}})

@@ -125,7 +125,7 @@ func (c *Call) Again(r *resilience.Result, began time.Time) bool {
 	return false
 }
 
-func (c *Call) attempts(ctx context.Context) *resilience.Attempts {
+func (c *Call) attempts(ctx context.Context, uploads bool) *resilience.Attempts {
 	deadline, _ := ctx.Deadline()
 	jitter := resilience.FullJitter
 	if c.Request.GRPC {
@@ -136,6 +136,7 @@ func (c *Call) attempts(ctx context.Context) *resilience.Attempts {
 		Limits:   c.Cluster.Limits(),
 		Priority: c.route.Priority(),
 		Deadline: deadline,
+		Uploads:  uploads,
 		Jitter:   jitter,
 	})
 }
@@ -174,7 +175,7 @@ type Series struct {
 // called. Close must follow.
 func (c *Call) Series(ctx context.Context) *Series {
 	c.ended(ctx)
-	s := &Series{call: c, ctx: ctx, attempts: c.attempts(ctx)}
+	s := &Series{call: c, ctx: ctx, attempts: c.attempts(ctx, false)}
 	s.n = s.attempts.Next(time.Now()).Attempt
 	c.tries.avoid = c.Policy().Retry.PreviousHosts
 	c.omit()
@@ -223,8 +224,9 @@ func sleep(ctx context.Context, d time.Duration) bool { return pause.For(ctx, d)
 
 // Race makes attempts, several at a time where policy has hedges, until it has the call's
 // result, and returns the attempt that it is of. The others are cancelled and may end
-// after it returned. Nil means that ctx, which is the call's, ended.
-func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Racer) {
+// after it returned. Nil means that ctx, which is the call's, ended. An attempt that uploads
+// calls gone once its request has gone out whole.
+func (c *Call) Race(ctx context.Context, uploads bool, attempt func(n int, gone func()) Racer) (winner Racer) {
 	type ended struct {
 		attempt int
 		racer   Racer
@@ -233,10 +235,10 @@ func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Race
 	c.Track(nil)
 	c.tries.avoid = true // gRFC A6
 	c.omit()
-	a := c.attempts(ctx)
+	a := c.attempts(ctx, uploads)
 	defer a.Close()
 	var racers []Racer
-	results, over := make(chan ended), make(chan struct{})
+	results, gone, over := make(chan ended), make(chan int), make(chan struct{})
 	defer func() {
 		close(over)
 		for _, r := range racers {
@@ -248,6 +250,9 @@ func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Race
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		if deadline, ok := ctx.Deadline(); ok { // that of an upload is not known before its end
+			a.Until(deadline)
+		}
 		now := time.Now()
 		step := a.Next(now)
 		switch step.Do {
@@ -255,7 +260,12 @@ func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Race
 			return racers[step.Attempt-1]
 		case resilience.Send:
 			c.tries.sent.Store(int32(step.Attempt))
-			r := attempt(step.Attempt)
+			r := attempt(step.Attempt, func() {
+				select {
+				case gone <- step.Attempt:
+				case <-over:
+				}
+			})
 			racers = append(racers, r)
 			go func() {
 				e := ended{step.Attempt, r, r.Send()}
@@ -281,6 +291,8 @@ func (c *Call) Race(ctx context.Context, attempt func(n int) Racer) (winner Race
 			if !a.Ended(time.Now(), e.attempt, &e.result) {
 				e.racer.Drop()
 			}
+		case n := <-gone:
+			a.Gone(time.Now(), n)
 		case <-due:
 		case <-ctx.Done():
 			return nil
