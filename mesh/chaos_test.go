@@ -151,7 +151,7 @@ func TestChaos(t *testing.T) {
 				run.load(d / 2)
 				second := run.rest()
 				run.report()
-				run.judge()
+				run.judge(d)
 				run.judgeAnswers()
 				run.judgeRest(first, second)
 				run.stop()

@@ -13,18 +13,20 @@ type chaosWeather struct {
 	well float64       // how long a backend is well, of how long it is in trouble
 	out  time.Duration // how long no backend is available, of every chaosOutages
 
-	better float64 // at least so many times fewer calls fail with all of policy than of stock clients
+	// At least so many times fewer calls fail with all of policy than of stock clients: in a
+	// run of a minute, and in a shorter one, which may have chance.
+	better, soon float64
 }
 
 // chaosOutages is from one time that all backends are unavailable to the next.
 const chaosOutages = 1500 * time.Millisecond
 
 var chaosWeathers = []chaosWeather{
-	{name: "fair", seed: 11, well: 4, better: 5},
-	{name: "harsh", seed: 17, well: 1, better: 5},
-	// Breakers, which open meanwhile, have some calls fail that come just after: half as many
-	// as of stock clients on average, and in a short run now and then as many.
-	{name: "outages", seed: 11, well: 4, out: 400 * time.Millisecond, better: 0.4},
+	{name: "fair", seed: 11, well: 4, better: 20, soon: 5},
+	{name: "harsh", seed: 17, well: 1, better: 7, soon: 5},
+	// Breakers, which open meanwhile, have some calls fail that come just after: more than a
+	// third as many as of stock clients, and in a run of seconds now and then as many.
+	{name: "outages", seed: 11, well: 4, out: 400 * time.Millisecond, better: 2, soon: 0.4},
 }
 
 // plague has a backend fall into one trouble after another, and recover, for d. It is in
