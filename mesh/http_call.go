@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/filter"
@@ -16,22 +16,22 @@ import (
 	"github.com/weft-mesh/weft/resolver"
 )
 
-// exchange is one HTTP request's way through policy, and then the body of its
-// response: that it is both keeps a request at one allocation.
+// exchange is one HTTP request's way through policy.
 type exchange struct {
-	io.ReadCloser // the response's body, once there is one
-	call          call.Call
-	cancel        context.CancelFunc   // of the deadline that policy set; nil for none
-	tried         []*balancer.Endpoint // that accepted no connection
-	conn          *endpointConn        // of the last attempt
-	status        int
-	ended         atomic.Bool // a body may be closed while it is read
-	responded     bool        // the response passed the filters
+	call      call.Call
+	cancel    context.CancelFunc   // of the deadline that policy set; nil for none
+	tried     []*balancer.Endpoint // that accepted no connection
+	conn      *endpointConn        // of the last attempt
+	status    int                  // of the response that is the application's
+	responded bool                 // the response passed the filters
 }
+
+// exchanges are spare ones.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	x := &exchange{}
+	x := exchanges.Get().(*exchange)
 	if err := x.begin(t, req); err != nil {
 		closeBody(req)
 		return nil, err
@@ -172,13 +172,13 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 	}
 	if resp.Body == http.NoBody {
 		x.end(balancer.Outcome{Code: resp.StatusCode})
+		x.recycle()
 		return resp, nil
 	}
-	x.status, x.ReadCloser = resp.StatusCode, resp.Body
 	if !plain {
-		x.ReadCloser = x.followed(sent, resp)
+		resp.Body = x.followed(sent, resp)
 	}
-	resp.Body = x
+	resp.Body = x.until(resp)
 	return resp, nil
 }
 
@@ -216,36 +216,22 @@ func (x *exchange) followed(sent *http.Request, resp *http.Response) io.ReadClos
 	return body
 }
 
-// Read reads the response's body and notices its end.
-func (x *exchange) Read(p []byte) (int, error) {
-	n, err := x.ReadCloser.Read(p)
-	if err != nil {
-		o := balancer.Outcome{Code: x.status}
-		if err != io.EOF && !call.GaveUp(err) {
-			o.Err = err
-		}
-		x.end(o)
-	}
-	return n, err
-}
-
-// Close closes the response's body.
-func (x *exchange) Close() error {
-	err := x.ReadCloser.Close()
-	x.end(balancer.Outcome{Code: x.status})
-	return err
-}
-
-// end reports the outcome, once, and stops the deadline.
+// end reports the outcome and stops the deadline. It is called once.
 func (x *exchange) end(o balancer.Outcome) {
-	if x.ended.Load() || x.ended.Swap(true) {
-		return
-	}
 	x.call.End(o)
 	if x.conn != nil {
 		x.conn.released()
 	}
 	if x.cancel != nil {
 		x.cancel()
+	}
+}
+
+// recycle has an exchange of RoundTrip's that has ended serve another, if nobody can have a
+// hold on it any more.
+func (x *exchange) recycle() {
+	if x.call.Alone() {
+		*x = exchange{}
+		exchanges.Put(x)
 	}
 }

@@ -122,8 +122,8 @@ func (x *exchange) remakes(resp *http.Response) {
 // are still at its body.
 func (x *exchange) conclude(req *http.Request, resp *http.Response) {
 	if given, made := x.call.ResponseBody(); given != made {
-		x.status, x.ReadCloser = resp.StatusCode, x.followed(req, resp)
-		resp.Body = x
+		resp.Body = x.followed(req, resp)
+		resp.Body = x.until(resp)
 		return
 	}
 	x.end(balancer.Outcome{Code: resp.StatusCode})

@@ -140,6 +140,10 @@ func (c *Call) IdleTimeout() time.Duration { return c.route.IdleTimeout }
 // [resolver.Destination.Plain].
 func (c *Call) Plain() bool { return c.to != nil && c.to.Plain() && c.passed == nil }
 
+// Alone reports whether nobody but its owner can have a hold on the call: it has met
+// neither filters nor copies, was tried once, and nobody measures it.
+func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == nil }
+
 // Pick begins an attempt: within ctx it chooses an endpoint of a view of the call's
 // cluster, one that is not among those to exclude. An attempt under way is ended first, as
 // one of which nothing was learned. The error is the balancer's; Refused makes it one to
