@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"iter"
-	"strings"
 	"sync/atomic"
 )
 
@@ -143,6 +142,7 @@ func (m *routeMatch) exactHeader() *headerMatcher {
 func (x *routeIndex) find(r *Request, path string) int {
 	best := int32(len(x.matches))
 	if known := x.recalled(r, path); known != nil {
+		best = known.sure
 		for _, c := range known.sets {
 			best = x.first(c, best, r, path)
 		}
@@ -151,7 +151,7 @@ func (x *routeIndex) find(r *Request, path string) int {
 			best = x.first(c, best, r, path)
 		}
 	}
-	if best == int32(len(x.matches)) {
+	if int(best) == len(x.matches) {
 		return -1
 	}
 	return int(best)
@@ -207,14 +207,4 @@ func (x *routeIndex) firstOf(list []int32, best int32, r *Request, path string) 
 		}
 	}
 	return best
-}
-
-// pathOf returns the path that routes are matched against: less the parameters that
-// follow a semicolon, if ignoreParams says so.
-func pathOf(r *Request, ignoreParams bool) string {
-	if ignoreParams {
-		path, _, _ := strings.Cut(r.Path, ";")
-		return path
-	}
-	return r.Path
 }

@@ -38,6 +38,7 @@ type Route struct {
 	NotFound int
 
 	destinations []Destination
+	only         *Destination // if that is all there is to Pick; else nil
 	answer       *Answer
 	turns        *weighted.Schedule // nil if there is one destination
 	hash         []hashRule
@@ -126,6 +127,9 @@ func (r *Route) settle() {
 		to := &r.destinations[i]
 		to.plain = plain && to.Change == nil && to.Subset == nil
 	}
+	if r.err == nil && r.answer == nil && len(r.destinations) == 1 {
+		r.only = &r.destinations[0]
+	}
 }
 
 // Answer is what the route answers itself, or nil if it has clusters.
@@ -138,6 +142,13 @@ func (r *Route) Answer() *Answer { return r.answer }
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
 func (r *Route) Pick() (*Destination, error) {
+	if r.only != nil {
+		return r.only, nil
+	}
+	return r.pick()
+}
+
+func (r *Route) pick() (*Destination, error) {
 	if r.err != nil {
 		return nil, r.err
 	}

@@ -19,12 +19,17 @@ type Table struct {
 
 	config   *routeConfig
 	hosting  hosting
-	fixed    bool         // the target says which virtual host
-	host     *virtualHost // which, if fixed; nil if there is none
-	routes   [][]*Route   // by virtual host and route; nil for hosts that fixed leaves out
+	host     *boundHost   // of all calls, where the target says which; else nil
+	hosts    []*boundHost // by virtual host otherwise
 	clusters []*balancer.Cluster
 	filters  []Filter
 	demanded map[string]*demand // by cluster; those that calls asked for by name
+}
+
+// boundHost is a virtual host with its routes as a table has them.
+type boundHost struct {
+	*virtualHost
+	bound []*Route
 }
 
 // hosting is what a listener says of how authorities are matched.
@@ -105,8 +110,9 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 		version: version,
 		config:  s.config,
 		hosting: s.hosting,
-		fixed:   s.target.Authority != "",
-		routes:  make([][]*Route, len(s.config.hosts)),
+	}
+	if s.target.Authority == "" {
+		t.hosts = make([]*boundHost, len(s.config.hosts))
 	}
 	if s.demands != nil {
 		t.demanded = s.demands.inTable(s.demanded)
@@ -136,9 +142,10 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 			}
 			routes[i].settle()
 		}
-		t.routes[h.ordinal] = routes
-		if t.fixed {
-			t.host = h
+		if bound := (&boundHost{h, routes}); t.hosts == nil {
+			t.host = bound
+		} else {
+			t.hosts[h.ordinal] = bound
 		}
 	}
 	return t
@@ -159,34 +166,47 @@ func errorTable(target TargetName, version uint64, err error) *Table {
 // nothing when it succeeds, unless a header that decides was sent several times,
 // and may be called from any number of goroutines.
 func (t *Table) Route(r *Request) (*Route, error) {
-	if t.err != nil {
-		return nil, t.err
-	}
 	h := t.host
-	if !t.fixed {
-		h = t.config.index.find(t.hosting.host(r.Authority))
-	}
 	if h == nil {
-		return nil, t.noHost(r)
+		var err error
+		if h, err = t.hostOf(r); err != nil {
+			return nil, err
+		}
 	}
-	i := h.index.find(r, pathOf(r, t.config.ignoreParams))
+	path := r.Path
+	if t.config.ignoreParams {
+		path = withoutParams(path)
+	}
+	i := h.index.find(r, path)
 	if i < 0 {
 		return nil, fmt.Errorf("%w in virtual host %q of route configuration %q for %s %s (target %s, table %d)",
 			ErrNoRoute, h.name, t.config.name, r.method(), r.Path, t.target, t.version)
 	}
-	route := t.routes[h.ordinal][i]
+	route := h.bound[i]
 	if route.errHTTP != nil && !r.GRPC {
 		return nil, route.errHTTP
 	}
 	return route, nil
 }
 
-func (t *Table) noHost(r *Request) error {
-	authority := r.Authority
-	if t.fixed {
-		authority = t.target.Authority
+func withoutParams(path string) string {
+	path, _, _ = strings.Cut(path, ";")
+	return path
+}
+
+// hostOf returns the virtual host for a request's authority.
+func (t *Table) hostOf(r *Request) (*boundHost, error) {
+	if t.err != nil {
+		return nil, t.err
 	}
-	return fmt.Errorf("%w: no virtual host of route configuration %q is for %q (target %s, table %d)",
+	authority := t.target.Authority
+	if t.hosts != nil {
+		authority = r.Authority
+		if h := t.config.index.find(t.hosting.host(authority)); h != nil {
+			return t.hosts[h.ordinal], nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no virtual host of route configuration %q is for %q (target %s, table %d)",
 		ErrNoRoute, t.config.name, authority, t.target, t.version)
 }
 
