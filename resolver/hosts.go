@@ -67,11 +67,16 @@ func (x *hostIndex) add(domain string, h *virtualHost) (fresh bool) {
 	return true
 }
 
+// only returns the virtual host that is for all authorities, or nil.
+func (x *hostIndex) only() *virtualHost {
+	if len(x.exact)+len(x.suffix.lengths)+len(x.prefix.lengths) > 0 {
+		return nil
+	}
+	return x.any
+}
+
 // find returns the virtual host for an authority, or nil.
 func (x *hostIndex) find(authority string) *virtualHost {
-	if len(x.exact) == 0 && len(x.suffix.lengths) == 0 && len(x.prefix.lengths) == 0 {
-		return x.any
-	}
 	if x.ignorePort {
 		authority = withoutPort(authority)
 	}

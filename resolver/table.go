@@ -19,8 +19,8 @@ type Table struct {
 
 	config   *routeConfig
 	hosting  hosting
-	host     *boundHost   // of all calls, where the target says which; else nil
-	hosts    []*boundHost // by virtual host otherwise
+	host     *boundHost   // of all calls, where the target says which or there is but one; else nil
+	hosts    []*boundHost // by virtual host; nil where the target says which
 	clusters []*balancer.Cluster
 	filters  []Filter
 	demanded map[string]*demand // by cluster; those that calls asked for by name
@@ -142,10 +142,12 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 			}
 			routes[i].settle()
 		}
-		if bound := (&boundHost{h, routes}); t.hosts == nil {
-			t.host = bound
-		} else {
+		bound := &boundHost{h, routes}
+		if t.hosts != nil {
 			t.hosts[h.ordinal] = bound
+		}
+		if t.hosts == nil || s.config.index.only() == h {
+			t.host = bound
 		}
 	}
 	return t
