@@ -20,5 +20,5 @@ func ClientUnary(m *Mesh, target string) (grpc.UnaryClientInterceptor, []*balanc
 	if err != nil {
 		panic(err)
 	}
-	return ch.unary, table.Clusters()
+	return ch.unary(), table.Clusters()
 }

@@ -38,7 +38,7 @@ func (m *Mesh) Dial(target string, opts ...grpc.DialOption) (*grpc.ClientConn, e
 		grpc.WithResolvers(ch),
 		grpc.WithDefaultServiceConfig(grpclb.ServiceConfig),
 		grpc.WithTransportCredentials(endpointCreds{plain: m.plainCreds}),
-		grpc.WithChainUnaryInterceptor(ch.unary),
+		grpc.WithChainUnaryInterceptor(ch.unary()),
 		grpc.WithChainStreamInterceptor(ch.stream),
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(),

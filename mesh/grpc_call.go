@@ -3,6 +3,8 @@ package mesh
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -91,33 +93,41 @@ func (r *rpc) outcome(err error) balancer.Outcome {
 	return balancer.Outcome{Code: int(code)}
 }
 
-// unary is the innermost interceptor of a channel's unary calls.
-func (ch *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	r, err := ch.begin(ctx, method, req)
-	if err != nil {
-		return err
+// unary returns the innermost interceptor of a channel's unary calls.
+func (ch *channel) unary() grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		r, err := ch.begin(ctx, method, req)
+		if err != nil {
+			return err
+		}
+		if !r.call.Direct() || len(opts) > 0 && slices.ContainsFunc(opts, tellsOfEnd) {
+			err = r.send(ch, &invocation{method, req, reply, cc, invoke, opts})
+			r.end(err)
+			return r.explain(err)
+		}
+		// What most calls need, and nothing else.
+		var began time.Duration
+		if r.retried() {
+			began = r.call.Clock()
+		}
+		if err = invoke(r, method, req, reply, cc, opts...); err != nil {
+			err = r.retry(r.Context, &invocation{method, req, reply, cc, invoke, opts}, nil, began, err)
+			r.end(err)
+			return r.explain(err)
+		}
+		if r.retried() {
+			r.call.Succeeded(began)
+		}
+		r.end(nil)
+		return nil
 	}
-	in := invocation{method, req, reply, cc, invoke, opts}
-	if r.call.Plain() {
-		err = r.send(&in)
-	} else {
-		err = r.sendAsAsked(ch, &in)
-	}
-	r.end(err)
-	return r.explain(err)
 }
 
-// send sends a unary call, as often as policy has it.
-func (r *rpc) send(in *invocation) error {
-	if r.retried() {
+// send sends a unary call as policy has it sent.
+func (r *rpc) send(ch *channel, in *invocation) error {
+	if r.call.Plain() {
 		return r.unaryAttempts(in)
 	}
-	return in.try(r)
-}
-
-// sendAsAsked is send for a call that policy has more to do with: it has more of a request
-// and its answer than their way.
-func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
 	var err error
 	if in.req, err = r.passUnary(in.req); err != nil {
 		return err
@@ -132,10 +142,7 @@ func (r *rpc) sendAsAsked(ch *channel, in *invocation) error {
 		followed.reply = in.reply
 		in.opts = followed.opts(in.opts)
 	}
-	if !r.retried() {
-		r.Context = r.number(r.Context, 1)
-	}
-	err = r.send(in)
+	err = r.unaryAttempts(in)
 	if followed != nil {
 		err = followed.finish(in.opts, err)
 	}
@@ -264,15 +271,25 @@ func (r *rpc) Reroute() error {
 	return err
 }
 
-func (r *rpc) Pick(v *balancer.View) (*balancer.Link, error) {
+func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
 	link, err := r.call.Pick(r.Context, v, nil)
-	if err != nil && (errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker)) {
-		// As a status, it ends also a call that would wait for a better time.
-		err = r.call.Refused(err)
-	}
 	if err == nil {
-		err = r.readdressed(link.Endpoint())
+		if to := link.Endpoint().OriginalDst(); to != nil {
+			err = r.readdressed(link.Endpoint(), to)
+		}
 	}
-	r.chose(err)
-	return link, err
+	if err != nil {
+		if errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker) {
+			// As a status, it ends also a call that would wait for a better time.
+			err = r.call.Refused(err)
+		}
+		r.chose(err)
+		return grpclb.Picked{}, err
+	}
+	r.refuse = nil
+	picked := grpclb.Picked{Link: link, Watched: r.watched()}
+	if r.changed != nil {
+		picked.Authority = r.authority(link.Endpoint())
+	}
+	return picked, nil
 }

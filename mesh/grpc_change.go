@@ -86,9 +86,9 @@ func (r *rpc) HeaderValues() map[string][]string {
 // grpcProtocol is what policy may call the protocol.
 const grpcProtocol = "HTTP/2"
 
-// Authority is what a call to e names as its authority; empty for the channel's
-// (gRFCs A81, A111). It is a method of grpclb.Call.
-func (r *rpc) Authority(e *balancer.Endpoint) string {
+// authority is what a call to e names as its authority; empty for the channel's
+// (gRFCs A81, A111).
+func (r *rpc) authority(e *balancer.Endpoint) string {
 	c := r.changed
 	if c == nil {
 		return ""

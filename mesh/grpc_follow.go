@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/filter"
 )
 
@@ -110,7 +111,7 @@ func (f *followed) finish(opts []grpc.CallOption, err error) error {
 		f.respondLocked(f.header)
 		f.passReply()
 	}
-	if f.header == nil && trailersOnly(f.trailer) {
+	if f.header == nil && grpclb.TrailersOnly(f.trailer) {
 		h := filter.OwnMetadata(f.trailer)
 		f.change(&h)
 	}

@@ -9,12 +9,11 @@ import (
 	"github.com/weft-mesh/weft/resolver"
 )
 
-// readdressed refuses a call to an ORIGINAL_DST cluster that says its address in a
-// header, where policy has calls do that: a channel is connected to the address that it
-// was dialled with, and the call must not go there instead.
-func (r *rpc) readdressed(e *balancer.Endpoint) error {
-	to := e.OriginalDst()
-	if to == nil || to.Header == "" {
+// readdressed refuses a call to an endpoint of an ORIGINAL_DST cluster that says its
+// address in a header, where policy has calls do that: a channel is connected to the
+// address that it was dialled with, and the call must not go there instead.
+func (r *rpc) readdressed(e *balancer.Endpoint, to *balancer.OriginalDst) error {
+	if to.Header == "" {
 		return nil
 	}
 	if named := metadata.ValueFromOutgoingContext(r.Context, to.Header); len(named) > 0 {

@@ -82,12 +82,8 @@ func (w *racer) Value(key any) any {
 	return w.Context.Value(key)
 }
 
-// Finished takes what grpc knows of the attempt.
-func (w *racer) Finished(info gbalancer.DoneInfo) {
-	if mayHaveFailed(info) {
-		w.saw(info)
-	}
-}
+// Failed takes what grpc knows of the attempt.
+func (w *racer) Failed(info gbalancer.DoneInfo) { w.saw(info) }
 
 // Send implements call.Attempt.
 func (w *racer) Send() resilience.Result {

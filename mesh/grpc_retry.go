@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	gbalancer "google.golang.org/grpc/balancer"
@@ -12,28 +13,22 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/filter"
 	"github.com/weft-mesh/weft/internal/message"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resilience"
 )
 
-// Watched reports whether the call has a use for Finished. It is a method of
-// grpclb.Call.
-func (r *rpc) Watched() bool { return r.retried() || r.call.Throttled() }
+// watched reports whether the call has a use for Failed.
+func (r *rpc) watched() bool { return r.retried() || r.call.Throttled() }
 
 // retried reports whether policy may have the RPC tried again.
 func (r *rpc) retried() bool { return r.call.Policy() != nil }
 
-// Finished takes what grpc knows of an attempt that failed. It is a method of
+// Failed takes what grpc knows of an attempt that may have failed. It is a method of
 // grpclb.Call.
-func (r *rpc) Finished(info gbalancer.DoneInfo) {
-	if mayHaveFailed(info) {
-		r.failed(info)
-	}
-}
-
-func (r *rpc) failed(info gbalancer.DoneInfo) {
+func (r *rpc) Failed(info gbalancer.DoneInfo) {
 	if r.retried() {
 		r.tries().saw(info)
 	}
@@ -42,20 +37,10 @@ func (r *rpc) failed(info gbalancer.DoneInfo) {
 
 // heed counts a server that asks not to be retried, where no attempt follows anyway.
 func (r *rpc) heed(info gbalancer.DoneInfo) {
-	if trailersOnly(info.Trailer) {
+	if grpclb.TrailersOnly(info.Trailer) {
 		r.call.PushedBack(resilience.ParseGRPCPushback(info.Trailer[resilience.GRPCPushback]))
 	}
 }
-
-// mayHaveFailed is false for attempts that succeeded. grpc leaves out the error of one whose
-// answer came before its request was sent.
-func mayHaveFailed(info gbalancer.DoneInfo) bool {
-	return info.Err != nil || !info.BytesReceived || trailersOnly(info.Trailer)
-}
-
-// trailersOnly reports whether a trailer is the one block of headers of an answer without
-// any message, where the content type is.
-func trailersOnly(trailer metadata.MD) bool { return len(trailer["content-type"]) > 0 }
 
 // tries returns what the RPC keeps of its attempts, for which a call that does not fail has
 // no need.
@@ -95,7 +80,7 @@ func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result
 		s.Partial = true
 	case !e.sent:
 		s.Kind, s.NotSent = resilience.Reset, true
-	case trailersOnly(e.trailer):
+	case grpclb.TrailersOnly(e.trailer):
 		s.Status, s.Headers = 200, trailerHeaders(e.trailer)
 		s.Pushback = resilience.ParseGRPCPushback(e.trailer[resilience.GRPCPushback])
 	case e.received:
@@ -179,16 +164,21 @@ func (in *invocation) try(ctx context.Context) error {
 	return in.invoke(ctx, in.method, in.req, in.reply, in.cc, in.opts...)
 }
 
-// unaryAttempts makes the attempts of a unary RPC whose policy may have several. The
-// RPC has yet to end.
+// unaryAttempts makes the attempts of a unary RPC, as many as policy has it make. The RPC
+// has yet to end.
 func (r *rpc) unaryAttempts(in *invocation) error {
+	policy := r.call.Policy()
+	if policy == nil {
+		r.Context = r.number(r.Context, 1)
+		return in.try(r)
+	}
 	var finish []func(error)
 	in.opts, finish = apart(in.opts)
 	var err error
-	if r.call.Policy().Hedge != nil && r.call.Retriable() && message.Replicable(in.reply) {
+	if policy.Hedge != nil && r.call.Retriable() && message.Replicable(in.reply) {
 		err = r.race(*in)
 	} else {
-		err = r.retry(in)
+		err = r.inTurn(in)
 	}
 	for _, f := range finish {
 		f(err)
@@ -196,8 +186,8 @@ func (r *rpc) unaryAttempts(in *invocation) error {
 	return err
 }
 
-// retry makes the attempts one after another.
-func (r *rpc) retry(in *invocation) error {
+// inTurn makes the attempts one after another.
+func (r *rpc) inTurn(in *invocation) error {
 	ctx := r.Context
 	bounded, bound := r.call.Bound(ctx, true)
 	r.Context = r.number(bounded, 1)
@@ -207,6 +197,16 @@ func (r *rpc) retry(in *invocation) error {
 		r.call.Succeeded(began)
 		r.ends(bound)
 		return nil
+	}
+	return r.retry(ctx, in, bound, began, err)
+}
+
+// retry makes the attempts of a call within ctx that follow the first, which began at the
+// time of call.Clock and failed with err, if any do.
+func (r *rpc) retry(ctx context.Context, in *invocation, bound *call.Bound, began time.Duration, err error) error {
+	if !r.retried() { // by the route of the first attempt
+		r.ends(bound)
+		return err
 	}
 	t := r.tries()
 	result := r.result(ctx, err, &t.ended)
@@ -275,6 +275,12 @@ func (t *unaryTries) Send() resilience.Result {
 func (t *unaryTries) Drop() {
 	t.rpc.call.Done(t.rpc.outcome(t.err))
 	t.bound.Stop()
+}
+
+// tellsOfEnd reports whether a call's option is for the call, not for an attempt.
+func tellsOfEnd(o grpc.CallOption) bool {
+	_, ok := o.(grpc.OnFinishCallOption)
+	return ok
 }
 
 // apart takes out of a call's options those that are for the call, not for an attempt.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -179,7 +178,7 @@ func (s *retriedStream) end(err error) {
 		err = nil
 	}
 	if err == nil {
-		s.rpc.call.Succeeded(time.Time{}) // not before its status is known (gRFC A6)
+		s.rpc.call.Succeeded(0) // not before its status is known (gRFC A6)
 	}
 	for _, f := range s.finish {
 		f(err)

@@ -99,12 +99,10 @@ func (a *streamAttempt) Value(key any) any {
 	return a.rpc.Context.Value(key)
 }
 
-// Finished takes what grpc knows of the attempt.
-func (a *streamAttempt) Finished(info gbalancer.DoneInfo) {
-	if mayHaveFailed(info) {
-		a.saw(info)
-		a.heed(info)
-	}
+// Failed takes what grpc knows of the attempt.
+func (a *streamAttempt) Failed(info gbalancer.DoneInfo) {
+	a.saw(info)
+	a.heed(info)
 }
 
 // Context is the stream's; both parts of an attempt have one.

@@ -13,6 +13,12 @@ type Policy struct {
 	Latency *Latency
 }
 
+// Cuts reports whether policy may end an attempt that is under way, and not the call with
+// it. Nil does not.
+func (p *Policy) Cuts() bool {
+	return p != nil && (p.Hedge != nil || p.Retry.PerTryTimeout > 0 || p.Retry.PerTryIdleTimeout > 0)
+}
+
 // Retry says when and how often a call is tried again
 // (envoy.config.route.v3.RetryPolicy; gRFC A44).
 type Retry struct {

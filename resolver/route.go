@@ -61,6 +61,7 @@ type Destination struct {
 
 	header *headerRef
 	plain  bool
+	direct bool
 }
 
 // NamedByCall reports whether the call says which cluster.
@@ -72,6 +73,10 @@ func (d *Destination) NamedByCall() bool { return d.header != nil }
 // no copy is sent, nothing of it says which endpoint it goes to, and no time without
 // progress ends it.
 func (d *Destination) Plain() bool { return d.plain }
+
+// Direct reports whether a call is Plain, and none of its attempts has a bound of its own
+// or others beside it: as long as it succeeds, there is no more to it than one attempt.
+func (d *Destination) Direct() bool { return d.direct }
 
 // ClusterName is the name of the cluster that a header of the call gives, where policy
 // leaves that to the call (RouteAction.cluster_header); empty if it gives none.
@@ -126,6 +131,7 @@ func (r *Route) settle() {
 	for i := range r.destinations {
 		to := &r.destinations[i]
 		to.plain = plain && to.Change == nil && to.Subset == nil
+		to.direct = to.plain && !r.Attempts().Cuts()
 	}
 	if r.err == nil && r.answer == nil && len(r.destinations) == 1 {
 		r.only = &r.destinations[0]

@@ -97,7 +97,7 @@ func (c *channel) publish() {
 	}
 	c.cc.UpdateState(gbalancer.State{
 		ConnectivityState: aggregate(c.views),
-		Picker:            &picker{views: c.views},
+		Picker:            newPicker(c.views),
 	})
 }
 

@@ -23,20 +23,45 @@ type Call interface {
 	// Pick chooses an endpoint from a view of the call's cluster, releasing one
 	// chosen before: grpc picks again when a connection is lost under it.
 	// The call reports the outcome itself, when it ends.
-	Pick(*balancer.View) (*balancer.Link, error)
-	// Authority is what the call is to name as its authority at an endpoint. Empty
-	// leaves the channel's.
-	Authority(*balancer.Endpoint) string
-	// Watched reports whether Finished is to be called.
-	Watched() bool
-	// Finished takes what grpc says of an attempt when it is finished with it: for each
-	// pick that it had an answer to, whether or not anything was sent.
-	Finished(gbalancer.DoneInfo)
+	Pick(*balancer.View) (Picked, error)
+	// Failed takes what grpc says of an attempt that may have failed, when it is finished
+	// with it: for each pick that asked for that and that it had an answer to, whether or
+	// not anything was sent.
+	Failed(gbalancer.DoneInfo)
+}
+
+// Picked is what a call picked.
+type Picked struct {
+	Link *balancer.Link
+	// Authority is what the call is to name as its authority. Empty leaves the channel's.
+	Authority string
+	// Watched reports whether Failed is to be called.
+	Watched bool
 }
 
 // picker is immutable; the views that it holds are not, and answer for themselves.
 type picker struct {
+	// One of views, which is found without a look into them: most channels have no other.
+	cluster *balancer.Cluster
+	view    *balancer.View
+
 	views map[*balancer.Cluster]*balancer.View
+}
+
+func newPicker(views map[*balancer.Cluster]*balancer.View) *picker {
+	p := &picker{views: views}
+	for p.cluster, p.view = range views {
+		break
+	}
+	return p
+}
+
+// viewOf returns the view of a cluster; nil if the channel has not heard of it.
+func (p *picker) viewOf(c *balancer.Cluster) *balancer.View {
+	if c == p.cluster {
+		return p.view
+	}
+	return p.views[c]
 }
 
 func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
@@ -44,32 +69,32 @@ func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
 	if !ok {
 		return gbalancer.PickResult{}, errNotRouted
 	}
-	view := p.views[call.Cluster()]
+	view := p.viewOf(call.Cluster())
 	if view == nil {
 		if err := call.Reroute(); err != nil {
 			return gbalancer.PickResult{}, err
 		}
-		if view = p.views[call.Cluster()]; view == nil {
+		if view = p.viewOf(call.Cluster()); view == nil {
 			// The channel has not heard of the newest table yet; its news brings a
 			// new picker.
 			return gbalancer.PickResult{}, gbalancer.ErrNoSubConnAvailable
 		}
 	}
-	link, err := call.Pick(view)
+	picked, err := call.Pick(view)
 	if err != nil {
 		if errors.Is(err, balancer.ErrConnecting) {
 			return gbalancer.PickResult{}, gbalancer.ErrNoSubConnAvailable
 		}
 		return gbalancer.PickResult{}, err
 	}
-	result := gbalancer.PickResult{SubConn: link.Conn().(*subConn).sc}
-	if authority := call.Authority(link.Endpoint()); authority != "" {
+	result := gbalancer.PickResult{SubConn: picked.Link.Conn().(*subConn).sc}
+	if picked.Authority != "" {
 		// Not among the call's metadata: grpc takes it for the stream's authority,
 		// unless the application set that itself (gRFC A81).
-		result.Metadata = metadata.Pairs(":authority", authority)
+		result.Metadata = metadata.Pairs(":authority", picked.Authority)
 	}
-	switch {
-	case call.Watched():
+	switch link := picked.Link; {
+	case picked.Watched:
 		result.Done = watch(call, link)
 	case link.WantsLoad():
 		result.Done = func(info gbalancer.DoneInfo) { reportLoad(link, info.ServerLoad) }

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	gbalancer "google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/balancer"
 )
@@ -22,8 +23,7 @@ var watchers sync.Pool
 func watch(c Call, l *balancer.Link) func(gbalancer.DoneInfo) {
 	w, ok := watchers.Get().(*watcher)
 	if !ok {
-		w = new(watcher)
-		w.done = w.finished
+		w = newWatcher()
 	}
 	if w.call = c; l.WantsLoad() {
 		w.link = l
@@ -31,12 +31,28 @@ func watch(c Call, l *balancer.Link) func(gbalancer.DoneInfo) {
 	return w.done
 }
 
-func (w *watcher) finished(info gbalancer.DoneInfo) {
-	call, link := w.call, w.link
-	w.call, w.link = nil, nil
-	watchers.Put(w)
-	if link != nil {
-		reportLoad(link, info.ServerLoad)
+func newWatcher() *watcher {
+	w := new(watcher)
+	w.done = func(info gbalancer.DoneInfo) {
+		call, link := w.call, w.link
+		w.call, w.link = nil, nil
+		watchers.Put(w)
+		if link != nil {
+			reportLoad(link, info.ServerLoad)
+		}
+		if mayHaveFailed(info) {
+			call.Failed(info)
+		}
 	}
-	call.Finished(info)
+	return w
 }
+
+// mayHaveFailed is false for attempts that succeeded. grpc leaves out the error of one whose
+// answer came before its request was sent.
+func mayHaveFailed(info gbalancer.DoneInfo) bool {
+	return info.Err != nil || !info.BytesReceived || len(info.Trailer) > 0 && TrailersOnly(info.Trailer)
+}
+
+// TrailersOnly reports whether a trailer is the one block of headers of an answer without
+// any message, where the content type is.
+func TrailersOnly(trailer metadata.MD) bool { return len(trailer["content-type"]) > 0 }

@@ -92,20 +92,30 @@ func (c *Call) Attempted() int {
 	return max(1, int(c.tries.sent.Load()))
 }
 
-// Clock returns the time if what the first attempt takes is to be learned, which is
-// asked of one call in eight, else zero.
-func (c *Call) Clock() time.Time {
+// Clock returns the time since epoch if what the first attempt of a call with a Policy takes
+// is to be learned, which is asked of one call in eight, else zero.
+func (c *Call) Clock() time.Duration {
 	if rand.Uint32()&7 == 0 {
-		return time.Now()
+		return time.Since(epoch)
 	}
-	return time.Time{}
+	return 0
 }
 
-// Succeeded says that the call's first answer is a success. began is the time of Clock.
-func (c *Call) Succeeded(began time.Time) {
-	c.Cluster.Limits().Throttle().Succeeded()
-	if !began.IsZero() {
-		c.Policy().Latency.Record(time.Since(began))
+// Succeeded says that the first answer to a call with a Policy is a success. began is the
+// time of Clock.
+func (c *Call) Succeeded(began time.Duration) {
+	if t := c.Cluster.Limits().Throttle(); t != nil {
+		t.Succeeded()
+	}
+	if began != 0 {
+		c.took(time.Since(epoch) - began)
+	}
+}
+
+// took learns what the first attempt took, unless it was routed anew under way.
+func (c *Call) took(d time.Duration) {
+	if p := c.Policy(); p != nil {
+		p.Latency.Record(d)
 	}
 }
 
@@ -114,7 +124,7 @@ func (c *Call) Retriable() bool { return c.route.Retriable(&c.Request) }
 
 // Again reports whether the result of the first attempt, which began at the time of Clock,
 // is one to call Retry with. It learns from those that are not.
-func (c *Call) Again(r *resilience.Result, began time.Time) bool {
+func (c *Call) Again(r *resilience.Result, began time.Duration) bool {
 	p := c.Policy()
 	if (p.Retry.On.Retries(r) || r.Pushback.Never) && c.route.Retriable(&c.Request) {
 		return true

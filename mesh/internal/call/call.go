@@ -140,6 +140,10 @@ func (c *Call) IdleTimeout() time.Duration { return c.route.IdleTimeout }
 // [resolver.Destination.Plain].
 func (c *Call) Plain() bool { return c.to != nil && c.to.Plain() && c.passed == nil }
 
+// Direct reports whether the routed call is one attempt and nothing else as long as that
+// succeeds: see [resolver.Destination.Direct].
+func (c *Call) Direct() bool { return c.to != nil && c.to.Direct() && c.passed == nil }
+
 // Alone reports whether nobody but its owner can have a hold on the call: it has met
 // neither filters nor copies, was tried once, and nobody measures it.
 func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == nil }

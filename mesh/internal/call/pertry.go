@@ -49,6 +49,9 @@ func (e *boundError) Is(target error) bool { return target == context.DeadlineEx
 // says that there is nothing to wait for.
 func (c *Call) Bound(ctx context.Context, sent bool) (context.Context, *Bound) {
 	p := c.Policy()
+	if p == nil { // it was routed anew
+		return ctx, nil
+	}
 	timeout := p.Retry.PerTryTimeout
 	if p.Hedge != nil && p.Hedge.OnPerTryTimeout {
 		timeout = 0
@@ -69,12 +72,8 @@ func (c *Call) Bound(ctx context.Context, sent bool) (context.Context, *Bound) {
 	return ctx, b
 }
 
-// CutsAttempts reports whether policy may end an attempt that is under way, and not the
-// call with it.
-func (c *Call) CutsAttempts() bool {
-	p := c.Policy()
-	return p != nil && (p.Hedge != nil || p.Retry.PerTryTimeout > 0 || p.Retry.PerTryIdleTimeout > 0)
-}
+// CutsAttempts is the policy's Cuts.
+func (c *Call) CutsAttempts() bool { return c.Policy().Cuts() }
 
 // Idle returns the context of the call under ctx, and what bounds the time in which
 // nothing comes or goes (idle_timeout); nil if nothing does.
