@@ -63,7 +63,11 @@ func (v *View) rebuildAggregate(r *round, s *snapshot) {
 			break
 		}
 	}
-	v.picker.Store(v.aggregatePicker(s))
+	p := v.aggregatePicker(s)
+	if r.spares {
+		p.spares = []chooser{} // those are its parts' own
+	}
+	v.picker.Store(p)
 	for _, l := range r.gone {
 		l.close()
 	}
@@ -97,7 +101,7 @@ func (v *View) openParts(r *round) bool {
 	var healthy uint64
 	for i := range v.aggregated {
 		p := &v.aggregated[i]
-		needed := healthy < 100 || v.options.OnDemand
+		needed := healthy < 100 || v.options.OnDemand || r.spares
 		switch {
 		case needed && p.view == nil:
 			p.unusedSince = time.Time{}
@@ -225,8 +229,16 @@ func (a *aggregatePicker) pick(info *PickInfo) (*Link, error) {
 		}
 		info.Override = Override{}
 	}
-	first := a.choose(info)
-	l, err := a.parts[first].Pick(*info)
+	first := a.chooseApart(info)
+	apart := info.apart
+	info.apart = nil
+	var l *Link
+	var err error
+	if apart == nil {
+		l, err = a.parts[first].Pick(*info)
+	} else if l, err = a.parts[first].PickApart(*info, apart); errors.Is(err, ErrConnecting) {
+		return nil, err // where it goes was not needed before
+	}
 	if err == nil || errors.Is(err, ErrDropped) {
 		return l, err
 	}

@@ -27,6 +27,7 @@ func (r *round) newPicker() *picker {
 	if r.policy().Kind.hashes() {
 		return r.newHashPicker(p)
 	}
+	p.spares = r.spareGroups()
 	p.root = r.root(r.View.connected)
 	if p.root == nil && p.anything {
 		p.root = r.root(func(*Link) bool { return true })

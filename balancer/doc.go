@@ -21,7 +21,8 @@
 // endpoint is available unless its source, active health checks or outlier detection
 // call it unhealthy or its connection fails. When fewer are available than the panic threshold and no other priority
 // can stand in, health is ignored. However the shares fall, a call does not fail
-// while there is an endpoint it may go to.
+// while there is an endpoint it may go to. Further attempts of a call may leave the
+// priorities that it has tried ([Apart]).
 //
 // Under ring_hash and maglev the hash of the call ([PickInfo]) chooses the priority and,
 // in one table over all its localities, the endpoint. The tables are those of Envoy, and

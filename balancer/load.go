@@ -27,10 +27,7 @@ func spread(tallies []tally, overprovisioning uint64, panicThreshold float64) []
 	healthy, degraded := make([]uint64, len(tallies)), make([]uint64, len(tallies))
 	var total uint64
 	for i, t := range tallies {
-		if t.total > 0 {
-			healthy[i] = min(100, overprovisioning*uint64(t.availableHealthy)/uint64(t.total))
-			degraded[i] = min(100, overprovisioning*uint64(t.availableDegraded)/uint64(t.total))
-		}
+		healthy[i], degraded[i] = t.availability(overprovisioning)
 		total += healthy[i] + degraded[i]
 	}
 	total = min(100, total)
@@ -58,12 +55,20 @@ func spread(tallies []tally, overprovisioning uint64, panicThreshold float64) []
 // availability is what all priorities together have available, in percent, at most 100.
 func availability(tallies []tally, overprovisioning uint64) (healthy, degraded uint64) {
 	for _, t := range tallies {
-		if t.total > 0 {
-			healthy += min(100, overprovisioning*uint64(t.availableHealthy)/uint64(t.total))
-			degraded += min(100, overprovisioning*uint64(t.availableDegraded)/uint64(t.total))
-		}
+		h, d := t.availability(overprovisioning)
+		healthy += h
+		degraded += d
 	}
 	return min(100, healthy), min(100, degraded)
+}
+
+// availability is what the endpoints counted have available, in percent, each at most 100.
+func (t *tally) availability(overprovisioning uint64) (healthy, degraded uint64) {
+	if t.total == 0 {
+		return 0, 0
+	}
+	return min(100, overprovisioning*uint64(t.availableHealthy)/uint64(t.total)),
+		min(100, overprovisioning*uint64(t.availableDegraded)/uint64(t.total))
 }
 
 // share hands out 100 percent in order, in proportion to availability. What rounding

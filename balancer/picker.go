@@ -23,6 +23,9 @@ type picker struct {
 	// parts take root's and hash's place where the cluster is divided into subsets: the
 	// pickers of those that calls have asked for, by Criteria.key. Never nil there.
 	parts map[string]*partPicker
+	// spares choose within the groups, for attempts that leave priorities; nil while none
+	// asks for that.
+	spares []chooser
 
 	state State
 	err   error // why there is nothing to pick
@@ -40,6 +43,8 @@ type group struct {
 	of       classes
 	load     uint32 // percent
 	refuses  bool   // its calls go elsewhere or fail
+
+	available uint64 // what the priority has of them, in percent
 }
 
 // split chooses among choosers by weight: among priorities, or among localities.
@@ -72,18 +77,24 @@ func (p *picker) elsewhere(v *View, exclude []*Endpoint) *Link {
 			if g.refuses {
 				continue
 			}
-			n := g.priority.to - g.priority.from
-			start := rand.IntN(n)
-			for k := range n {
-				at := g.priority.from + (start+k)%n
-				l := p.links[at]
-				if l == nil || p.snapshot.classes[at]&g.of == 0 {
-					continue
-				}
-				if (failed && l.endpoint.admits() || v.usable(l)) && !slices.Contains(exclude, l.endpoint) {
-					return l
-				}
+			if l := p.within(g, func(l *Link) bool {
+				return (failed && l.endpoint.admits() || v.usable(l)) && !slices.Contains(exclude, l.endpoint)
+			}); l != nil {
+				return l
 			}
+		}
+	}
+	return nil
+}
+
+// within returns a link of a group, any that will do.
+func (p *picker) within(g *group, does func(*Link) bool) *Link {
+	n := g.priority.to - g.priority.from
+	start := rand.IntN(n)
+	for k := range n {
+		at := g.priority.from + (start+k)%n
+		if l := p.links[at]; l != nil && p.snapshot.classes[at]&g.of != 0 && does(l) {
+			return l
 		}
 	}
 	return nil

@@ -97,6 +97,7 @@ func (v *View) rest() {
 // picker before they are closed.
 func (v *View) rebuild(s *snapshot) {
 	r := &round{View: v, now: time.Now(), built: v.built, links: v.links, shared: true}
+	r.keepSpares()
 	if v.options.OnDemand && s.logical != nil {
 		s = s.logical
 	}

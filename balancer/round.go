@@ -27,7 +27,8 @@ type round struct {
 	links  []*Link // of built's members
 	shared bool    // a picker has links: copy before changing
 
-	parts []*roundPart // that calls ask for; nil where there are no subsets
+	parts  []*roundPart // that calls ask for; nil where there are no subsets
+	spares bool         // calls may go to priorities that have no load
 
 	localities []tally // of built.localities
 	// What all priorities have available, in percent.
@@ -181,19 +182,22 @@ func (r *round) group(tallies []tally, loads []load) {
 	s := r.built
 	r.groups = make([]group, 0, 2*len(loads))
 	for i, l := range loads {
-		g := group{priority: &s.priorities[i], of: classHealthy, load: l.healthy}
+		healthy, degraded := tallies[i].availability(s.overprovisioning)
+		g := group{priority: &s.priorities[i], of: classHealthy, load: l.healthy, available: healthy}
 		if g.refuses = l.panics && r.failsOnPanic(); l.panics && !g.refuses {
 			g.of = classHealthy | classDegraded | classUnhealthy | classUncounted
 			if tallies[i].total == 0 && tallies[i].draining > 0 {
 				g.of = classDraining
 			}
 			g.load += l.degraded
+			g.available += degraded
 		}
 		r.groups = append(r.groups, g)
 	}
 	for i, l := range loads {
 		if tallies[i].degraded > 0 && !l.panics {
-			r.groups = append(r.groups, group{priority: &s.priorities[i], of: classDegraded, load: l.degraded})
+			_, degraded := tallies[i].availability(s.overprovisioning)
+			r.groups = append(r.groups, group{priority: &s.priorities[i], of: classDegraded, load: l.degraded, available: degraded})
 		}
 	}
 }
@@ -216,7 +220,7 @@ func (r *round) policy() Policy {
 }
 
 // wants reports whether the links of a group should exist.
-func (r *round) wants(g *group) bool { return g.load > 0 || r.options.OnDemand }
+func (r *round) wants(g *group) bool { return g.load > 0 || r.options.OnDemand || r.spares }
 
 // used reports which members should have a link.
 func (r *round) used() []bool {

@@ -52,7 +52,7 @@ func (r *round) divide() {
 				continue
 			}
 			known[p] = true
-			sub := &roundPart{part: p, round: &round{View: r.View, now: r.now, built: p.snapshot, shared: true}}
+			sub := &roundPart{part: p, round: &round{View: r.View, now: r.now, built: p.snapshot, shared: true, spares: r.spares}}
 			sub.takeLinks(r.links)
 			sub.survey()
 			r.parts = append(r.parts, sub)

@@ -44,6 +44,9 @@ type View struct {
 	// The view's part of a snapshot, see random_subset.go.
 	subsetOf, subset *snapshot
 	seed             uint64 // random
+
+	sparesUntil time.Time   // owned by the rebuild
+	askedSpares atomic.Bool // since the last one
 }
 
 // ViewOptions says how a View's connections come about and whom it is for.
@@ -84,8 +87,8 @@ type PickInfo struct {
 
 	// Hash is what ring_hash and maglev go by, if HasHash is set. Without it they
 	// pick at random.
-	Hash    uint64
 	HasHash bool
+	Hash    uint64
 
 	// Override names an endpoint to go to.
 	Override Override
@@ -93,6 +96,8 @@ type PickInfo struct {
 	// Subset is what the call asks of the labels of its endpoint, where the cluster
 	// divides its endpoints by them.
 	Subset *Criteria
+
+	apart *Apart // of PickApart
 }
 
 func newView(c *Cluster, k Connector, o ViewOptions) *View {
@@ -159,6 +164,9 @@ func (v *View) pickFrom(p *picker, info *PickInfo) (*Link, error) {
 // pickWith is the rest of Pick. info is not copied from here on: it is long.
 func (v *View) pickWith(p *picker, info *PickInfo) (*Link, error) {
 	if p.aggregate != nil {
+		if info.apart != nil && !v.asksSpares(p) {
+			return nil, ErrConnecting
+		}
 		return p.aggregate.pick(info)
 	}
 	if info.Override.Addresses != "" {
@@ -174,6 +182,11 @@ func (v *View) pickWith(p *picker, info *PickInfo) (*Link, error) {
 
 // pick is Pick from p.
 func (v *View) pick(p *picker, info *PickInfo) (*Link, error) {
+	if info.apart != nil {
+		if l, err := v.pickApart(p, info); l != nil || err != nil {
+			return l, err
+		}
+	}
 	if p.hash != nil {
 		return v.pickHash(p, info)
 	}

@@ -14,7 +14,7 @@ type Attempts struct {
 	policy   *Policy
 	limits   *Limits
 	priority Priority
-	deadline time.Time                 // zero for none
+	deadline time.Time // zero for none
 	uploads  bool
 	delayOf  func(n int) time.Duration // the backoff
 
@@ -34,8 +34,8 @@ type flight struct {
 	attempt int
 	sent    time.Time
 	gone    time.Time // its request had gone out whole; zero for not yet
-	slot    bool // holds a place among the retries
-	standIn bool // another attempt was sent or is due in its place
+	slot    bool      // holds a place among the retries
+	standIn bool      // another attempt was sent or is due in its place
 }
 
 // Call is what Begin needs to know of a call.

@@ -10,12 +10,12 @@ import (
 func TestUpload(t *testing.T) {
 	policy := hedged(2, Hedge{OnPerTryTimeout: true})
 	start := time.Unix(1e9, 0)
-	at := func(d time.Duration) time.Time { return start.Add(d * ms) }
+	at := func(n int) time.Time { return start.Add(time.Duration(n) * ms) }
 	var limits Limits
 	a := NewAttempts(Call{Policy: &policy, Limits: &limits, Uploads: true})
 	defer a.Close()
 	a.delayOf = func(int) time.Duration { return 0 }
-	expect := func(now time.Duration, want Step) {
+	expect := func(now int, want Step) {
 		t.Helper()
 		if got := a.Next(at(now)); got != want {
 			t.Errorf("at %d ms: %+v, want %+v", now, got, want)

@@ -135,6 +135,11 @@
 //	  tried-all               every endpoint has been tried: previous_hosts gives way
 //	                          (mesh/internal/call)
 //	  omitted                 so do omit_host_metadata and omit_canary_hosts
+//	  left-priorities         previous_priorities has attempts leave the priorities of those
+//	                          before them, until there is no other with an endpoint available:
+//	                          then all count again. gRPC connects to the other ones when this is
+//	                          first asked for, and the attempt waits for that
+//	                          (TestPreviousPriorities in mesh)
 //
 // # What is not done
 //
@@ -146,9 +151,9 @@
 //     there is no one of which it could be before one wins.
 //   - A message that was encoded beforehand (grpc.PreparedMsg) commits a stream: it does not
 //     say how large it is, so that what is kept could not be bounded.
-//   - retry_priority (previous_priorities), retry_options_predicates, and
-//     HedgePolicy.initial_requests and additional_request_chance, which Envoy has not
-//     implemented either, are accepted with a warning.
+//   - HedgePolicy.initial_requests and additional_request_chance, which Envoy has not
+//     implemented either, are accepted with a warning. So is retry_options_predicates, of
+//     which Envoy itself has none: Envoy Mobile's have a phone use another network interface.
 //   - net/http sends a request again itself that does no harm and whose idle HTTP/1.1
 //     connection turned out to be dead, once for each such connection, which adds to policy's
 //     attempts. One whose HTTP/2 stream was refused it sends again only where there is no

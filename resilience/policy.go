@@ -43,6 +43,11 @@ type Retry struct {
 	// long as there is one (envoy.retry_host_predicates.previous_hosts). Envoy
 	// draws host_selection_retry_max_attempts times and then takes what it got.
 	PreviousHosts bool
+	// UpdateFrequency, unless 0, has further attempts leave the priorities that others went
+	// to: each time there were so many, those of all of them count as if nothing in them were
+	// available, as long as another has an endpoint
+	// (envoy.extensions.retry.priority.previous_priorities).
+	UpdateFrequency int
 	// BufferLimit is how many bytes of a request are kept to be sent again. Zero
 	// means DefaultBufferLimit.
 	BufferLimit int64

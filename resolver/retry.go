@@ -76,7 +76,7 @@ func bufferLimit(vh *routev3.VirtualHost, r *routev3.Route) int64 {
 }
 
 var retryPolicyFields = fieldNames("retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout",
-	"retry_host_predicate", "host_selection_retry_max_attempts", "retriable_status_codes", "retry_back_off",
+	"retry_host_predicate", "retry_priority", "host_selection_retry_max_attempts", "retriable_status_codes", "retry_back_off",
 	"rate_limited_retry_back_off", "retriable_headers", "retriable_request_headers")
 
 // retries reads a retry_policy into what is to be said of the calls. One that never
@@ -109,6 +109,9 @@ func (p *path) retries(m *routev3.RetryPolicy, to *attempts) error {
 		}
 	}
 	if err := p.hostPredicates(m, &r, to); err != nil {
+		return err
+	}
+	if err := p.retryPriority(m.GetRetryPriority(), &r); err != nil {
 		return err
 	}
 	if err := p.retriableHeaders(m, &r.On); err != nil {

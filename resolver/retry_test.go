@@ -146,6 +146,7 @@ func TestBadRetryPolicies(t *testing.T) {
 		{"", `"retryPolicy": {"retryBackOff": {}}`, "route.retry_policy.retry_back_off.base_interval: must be greater than zero"},
 		{"", `"retryPolicy": {"retryBackOff": {"baseInterval": "2s", "maxInterval": "1s"}}`, "route.retry_policy.retry_back_off.max_interval: 1s is less"},
 		{"", `"retryPolicy": {"perTryTimeout": "-1s"}`, "route.retry_policy.per_try_timeout"},
+		{"", `"retryPolicy": {"retryPriority": {"name": "p", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"}}}`, "route.retry_policy.retry_priority.typed_config.update_frequency"},
 		{"", `"retryPolicy": {"rateLimitedRetryBackOff": {}}`, "route.retry_policy.rate_limited_retry_back_off.reset_headers"},
 		{"", `"retryPolicy": {"rateLimitedRetryBackOff": {"resetHeaders": [{}]}}`, "rate_limited_retry_back_off.reset_headers[0].name"},
 		{"", `"retryPolicy": {"rateLimitedRetryBackOff": {"resetHeaders": [{"name": "a", "format": 7}]}}`, "reset_headers[0].format"},

@@ -3,6 +3,7 @@ package resolver
 import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	omithostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/resilience"
@@ -36,6 +37,27 @@ func (p *path) hostPredicates(m *routev3.RetryPolicy, r *resilience.Retry, to *a
 			q.to(h.GetName()).warn()
 		}
 	}
+	return nil
+}
+
+// retryPriority reads which priorities further attempts go to.
+func (p *path) retryPriority(m *routev3.RetryPolicy_RetryPriority, r *resilience.Retry) error {
+	if m == nil {
+		return nil
+	}
+	p = p.to("retry_priority")
+	if typeName(m.GetTypedConfig().GetTypeUrl()) != "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig" {
+		p.warn()
+		return nil
+	}
+	var config prioritiesv3.PreviousPrioritiesConfig
+	if err := m.GetTypedConfig().UnmarshalTo(&config); err != nil {
+		return p.to("typed_config").errorf("%w", err)
+	}
+	if config.GetUpdateFrequency() <= 0 {
+		return p.to("typed_config").to("update_frequency").errorf("%d is not greater than zero", config.GetUpdateFrequency())
+	}
+	r.UpdateFrequency = int(config.GetUpdateFrequency())
 	return nil
 }
 

@@ -37,7 +37,7 @@
 // backends that speak HTTP by hand: answers, statuses of gRPC with and without headers, streams
 // and connections that are lost before and after headers, silence. Compared are how
 // many attempts the backends saw, the body and the number that each had, and what the
-// caller got, from which attempt. Under limits, calls come one after another and stay, and
+// caller got, from which attempt; of previous_priorities, to which priorities they went. Under limits, calls come one after another and stay, and
 // what is compared is which of them come through, wait and are refused: of an aggregate, by
 // its own limits of retries and by its clusters' limits of all else. So it is under adaptive
 // concurrency, whose limit grows and shrinks in both as far; and of calls of which many fail, admission control refuses the same share.

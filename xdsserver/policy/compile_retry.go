@@ -12,6 +12,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	omithostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
@@ -107,6 +108,16 @@ func retryPolicy(r *Retry) *routev3.RetryPolicy {
 			Name:       "envoy.retry_host_predicates.omit_host_metadata",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: pack(&omithostsv3.OmitHostMetadataConfig{MetadataMatch: labels.metadata()})},
 		})
+	}
+	if p := r.PreviousPriorities; p != nil {
+		config := &prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: 1}
+		if p.UpdateFrequency != nil {
+			config.UpdateFrequency = int32(*p.UpdateFrequency)
+		}
+		m.RetryPriority = &routev3.RetryPolicy_RetryPriority{
+			Name:       "envoy.retry_priorities.previous_priorities",
+			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{TypedConfig: pack(config)},
+		}
 	}
 	if len(m.RetryHostPredicate) > 0 {
 		m.HostSelectionRetryMaxAttempts = hostSelectionAttempts

@@ -45,9 +45,20 @@ type Retry struct {
 	// one of them, as long as there are others
 	// (envoy.retry_host_predicates.omit_host_metadata). gRPC clients do not know it.
 	OmitHosts []Labels `policy:"omitHosts"`
+	// PreviousPriorities has retries leave the priorities that the call has tried.
+	PreviousPriorities *PreviousPriorities `policy:"previousPriorities"`
 	// BufferLimit is how many bytes of a request are kept to be sent again. One that is
 	// longer is not retried. Not given means the client's own: 262144 in Weft.
 	BufferLimit *uint32 `policy:"bufferLimit"`
+}
+
+// PreviousPriorities has retries go to other priorities of endpoints than attempts before
+// them, as if nothing in those were healthy, as long as others have an endpoint
+// (envoy.retry_priorities.previous_priorities). gRPC clients do not know it.
+type PreviousPriorities struct {
+	// UpdateFrequency is after how many attempts priorities are left, each time; 1 or
+	// more. Not given means 1.
+	UpdateFrequency *uint32 `policy:"updateFrequency"`
 }
 
 // RetryOn is a result that is retried, by the names that Envoy has for them

@@ -25,6 +25,7 @@ func TestRetryErrors(t *testing.T) {
 		{"retry: {backOff: {baseInterval: 1us}}", "46: 1µs: it must be 1ms or more"},
 		{"retry: {backOff: {maxInterval: 10ms}}", "45: maxInterval is 10ms, less than baseInterval, 25ms"},
 		{"retry: {omitHosts: [{a: b}, {}]}", "42: name a label: without any, no endpoint would be left out"},
+		{"retry: {previousPriorities: {updateFrequency: 0}}", "60: updateFrequency is 0: it must be 1 or more"},
 		{"retry: {rateLimitedBackOff: {}}", `42: field "resetHeaders" is missing`},
 		{"retry: {rateLimitedBackOff: {resetHeaders: {a: minutes}}}", `61: "minutes" is not one of seconds, unix_timestamp`},
 		{"retry: {perTryTimeOut: 1s}", `22: unknown field "perTryTimeOut" (did you mean "perTryTimeout"?)`},

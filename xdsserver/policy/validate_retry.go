@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,11 @@ func (v *validator) retry(p path, r *Route) {
 	for i, labels := range m.OmitHosts {
 		if len(labels) == 0 {
 			v.missingf(p.field("omitHosts").index(i), "name a label: without any, no endpoint would be left out")
+		}
+	}
+	if m.PreviousPriorities != nil {
+		if n := m.PreviousPriorities.UpdateFrequency; n != nil && (*n < 1 || *n > math.MaxInt32) {
+			v.errorf(p.field("previousPriorities").field("updateFrequency"), "updateFrequency is %d: it must be 1 or more", *n)
 		}
 	}
 	v.backOff(p.field("backOff"), m.BackOff)

@@ -51,6 +51,8 @@ type tries struct {
 	avoid bool                                        // endpoints that were tried
 	omits func(labels map[string]balancer.Value) bool // endpoints that retries leave out; nil for none
 	tried []*balancer.Endpoint
+	apart int // that many have the attempts after them leave their priorities; 0 for none
+	from  int // in tried: those before it count no more for that
 }
 
 // Policy is what policy says of the call's attempts; nil for that there is one. Copies
@@ -71,6 +73,7 @@ func (c *Call) Track(s Sender) {
 		c.tries = &tries{}
 		if p := c.Policy(); p != nil {
 			c.tries.limit = cmp.Or(p.Retry.BufferLimit, resilience.DefaultBufferLimit)
+			c.tries.apart = p.Retry.UpdateFrequency
 		}
 	}
 	c.tries.sender = s
@@ -352,18 +355,41 @@ func (t *tries) pick(v *balancer.View, info *balancer.PickInfo) (*balancer.Link,
 		omits = nil // this is the first
 	}
 	t.mu.Unlock()
-	link, err := v.Pick(apart) // which may wait
+	link, err := t.choose(v, apart) // which may wait
 	for n := 0; err == nil && n < maxOmitted && omits != nil && omits(link.Endpoint().Labels()); n++ {
 		link.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 		apart.Exclude = append(slices.Clip(apart.Exclude), link.Endpoint())
-		link, err = v.Pick(apart)
+		link, err = t.choose(v, apart)
 	}
 	if errors.Is(err, balancer.ErrExcluded) && len(apart.Exclude) > len(info.Exclude) {
-		link, err = v.Pick(*info)
+		link, err = t.choose(v, *info)
 	}
 	if err == nil {
 		t.mu.Lock()
 		t.tried = append(t.tried, link.Endpoint())
+		t.mu.Unlock()
+	}
+	return link, err
+}
+
+// choose has the view pick, from priorities that the call has not tried where policy asks
+// for that.
+func (t *tries) choose(v *balancer.View, info balancer.PickInfo) (*balancer.Link, error) {
+	if t.apart == 0 {
+		return v.Pick(info)
+	}
+	t.mu.Lock()
+	counted := t.tried[t.from:]
+	t.mu.Unlock()
+	n := len(counted) / t.apart * t.apart
+	if n == 0 {
+		return v.Pick(info)
+	}
+	a := balancer.Apart{Attempted: counted[:n]}
+	link, err := v.PickApart(info, &a)
+	if a.Exhausted {
+		t.mu.Lock()
+		t.from += len(counted)
 		t.mu.Unlock()
 	}
 	return link, err
