@@ -4,7 +4,10 @@ package balancer
 // their number: a counter that all calls write to is dear. A bit of an endpoint's own
 // counter says whether its calls count for the cluster too, so that each call sees it
 // in the step that counts it, and none is counted on one side only.
-const countedInCluster = 1 << 62
+const (
+	countedInCluster = 1 << 62
+	marks            = countedInCluster | splitsOrigin
+)
 
 // begin counts a call in.
 func (e *Endpoint) begin() {
@@ -16,11 +19,13 @@ func (e *Endpoint) begin() {
 	}
 }
 
-// end counts a call out.
-func (e *Endpoint) end() {
-	if e.active.Add(-1)&countedInCluster != 0 {
+// end counts a call out, and returns what Endpoint.active then is.
+func (e *Endpoint) end() int64 {
+	n := e.active.Add(-1)
+	if n&countedInCluster != 0 {
 		e.cluster.active.Add(-1)
 	}
+	return n
 }
 
 // countInCluster has the endpoint's calls, those in flight too, count for the cluster
@@ -32,7 +37,7 @@ func (e *Endpoint) countInCluster(on bool) {
 	} else {
 		before = e.active.And(^int64(countedInCluster))
 	}
-	calls := before &^ countedInCluster
+	calls := before &^ marks
 	switch was := before&countedInCluster != 0; {
 	case on && !was:
 		e.cluster.active.Add(calls)

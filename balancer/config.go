@@ -162,7 +162,7 @@ const (
 )
 
 // Protocol is the wire protocol of an HTTP client's connections.
-type Protocol int
+type Protocol uint8
 
 // The protocols. ProtocolHTTP2 without TLS is h2c with prior knowledge.
 const (

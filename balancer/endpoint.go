@@ -7,28 +7,28 @@ import "sync/atomic"
 // security of its connections stay; what else a source says of it may change.
 // All methods are safe for concurrent use.
 type Endpoint struct {
+	// A cache line that is seldom written.
 	cluster  *Cluster
 	socket   *Socket
-	protocol Protocol
 	form     *connectionForm
 	facts    atomic.Pointer[facts]
 	original atomic.Pointer[OriginalDst] // see there; apart from facts because each call asks
 
-	// Guarded by cluster.mu.
-	generation uint64 // of the newest snapshot that has it
-	published  bool   // some snapshot had it
-
-	condition    atomic.Uint32
+	generation   uint64       // of the newest snapshot that has it; guarded by cluster.mu
 	healthySince atomic.Int64 // for slow start; Unix nanoseconds, 0 before it first was
+	condition    atomic.Uint32
+	protocol     Protocol
+	published    bool // some snapshot had it; guarded by cluster.mu
 
-	// What calls touch is a cache line of its own: the endpoints that calls get on
-	// several cores lie side by side in memory.
+	// And one that each call writes, with what it goes by then: what one core writes the
+	// others have to fetch, which takes longer than all else here.
 	active  atomic.Int64
+	answers tallies // for outlier detection, see monitor
+	rows    rows
 	latency latency
 	monitor atomic.Pointer[monitor] // nil without outlier detection
 	checked atomic.Pointer[checked] // nil without active health checks
 	guards  atomic.Pointer[guards]  // nil without breakers
-	_       [cacheLine - 48]byte
 }
 
 const cacheLine = 64
@@ -88,4 +88,4 @@ func (e *Endpoint) Socket() *Socket { return e.socket }
 
 // Active returns the number of picks of the endpoint that are not Done, by all
 // views of the cluster.
-func (e *Endpoint) Active() int64 { return e.active.Load() &^ countedInCluster }
+func (e *Endpoint) Active() int64 { return e.active.Load() &^ marks }

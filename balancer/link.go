@@ -15,14 +15,15 @@ type Link struct {
 	view     *View
 	rank     uint32 // random and lasting: pick_first's shuffled order
 
+	// What picking goes by, a State. Unlike reported, TransientFailure lasts: until
+	// Ready where links connect by themselves (gRFC A62), else until retryAt.
+	state atomic.Int32
+
 	pool *pool // the link's connections, where they are counted; else nil
 	lane *lane // the one that the link is, if it is a pool's
 
 	probing *probing // of a link that is one call's; else nil
 
-	// What picking goes by, a State. Unlike reported, TransientFailure lasts: until
-	// Ready where links connect by themselves (gRFC A62), else until retryAt.
-	state    atomic.Int32
 	reported atomic.Int32 // the State that the Conn reported last
 	asked    atomic.Bool  // Connect was called and no report has come since
 	// What is known of the endpoint's load, nil before a report; and whether reports
@@ -86,11 +87,12 @@ func (l *Link) Err() error {
 // Pick that returned the link, whether or not anything was sent, and may be called
 // after the endpoint has gone and the view was closed.
 func (l *Link) Done(o Outcome) {
-	l.endpoint.end()
-	if m := l.endpoint.monitor.Load(); m != nil {
-		m.learn(o, l.view.options.GRPC)
+	e, grpc := l.endpoint, l.view.options.GRPC
+	active, succeeded := e.end(), o.succeeded(grpc)
+	if m := e.monitor.Load(); m != nil && !(succeeded && e.succeed(active)) {
+		m.learn(o, grpc)
 	}
-	if l.probing != nil || l.endpoint.guards.Load() != nil {
+	if g := e.guards.Load(); l.probing != nil || g != nil && !(succeeded && g.idle()) {
 		l.judge(o)
 	}
 	if l.lane != nil {

@@ -31,6 +31,7 @@ func (c *Cluster) detect() (changed bool) {
 		for _, part := range c.snapshot.populations() {
 			for _, m := range part {
 				m.endpoint.monitor.Store(nil)
+				m.endpoint.splitOrigin(false)
 				m.endpoint.mark(ejected, false)
 			}
 		}
@@ -44,8 +45,9 @@ func (c *Cluster) detect() (changed bool) {
 	for _, part := range c.snapshot.populations() {
 		for _, m := range part {
 			if w := m.endpoint.monitor.Load(); w == nil || w.detector != d {
-				m.endpoint.monitor.Store(&monitor{detector: d, endpoint: m.endpoint})
+				m.endpoint.monitor.Store(newMonitor(d, m.endpoint))
 			}
+			m.endpoint.splitOrigin(config.SplitLocalOrigin)
 		}
 	}
 	d.arm(before)
@@ -111,8 +113,8 @@ func (d *detector) trip() {
 				rule   Consecutive
 				number *atomic.Uint32
 			}{
-				{tripGateway, config.ConsecutiveGateway, &m.gateway},
-				{tripErrors, config.Consecutive5xx, &m.errors},
+				{tripGateway, config.ConsecutiveGateway, &m.endpoint.rows.gateway},
+				{tripErrors, config.Consecutive5xx, &m.endpoint.rows.errors},
 				{tripLocal, config.ConsecutiveLocal, &m.local},
 			} {
 				if trips&row.trip != 0 {

@@ -9,22 +9,45 @@ import (
 	"time"
 )
 
-// monitor is what outlier detection knows of an endpoint.
+// monitor is what outlier detection knows of an endpoint, beside Endpoint.answers, which are
+// all since the last sweep, and Endpoint.rows.
 type monitor struct {
 	detector *detector
 	endpoint *Endpoint
 
-	// Written by calls. Failures in a row:
-	errors, gateway, local atomic.Uint32
-	// and all since the last sweep; origin is of what never got an answer, if that is
-	// split.
-	answers, origin tallies
-	trips           atomic.Uint32 // thresholds that were reached and not yet dealt with
+	// Written by calls: what never got an answer, if that is split, in a row and since the
+	// last sweep.
+	local  atomic.Uint32
+	origin tallies
+	trips  atomic.Uint32 // thresholds that were reached and not yet dealt with
 
 	// Guarded by the cluster's mu.
 	ejectedAt, restoredAt time.Time
 	lasts                 uint32 // of the next or present ejection, in base times
 	jitter                time.Duration
+}
+
+// rows are failures in a row.
+type rows struct{ errors, gateway atomic.Uint32 }
+
+// splitsOrigin is a bit of Endpoint.active: policy has calls without an answer split.
+const splitsOrigin = 1 << 61
+
+func (e *Endpoint) splitOrigin(on bool) {
+	switch is := e.active.Load()&splitsOrigin != 0; {
+	case on && !is:
+		e.active.Or(splitsOrigin)
+	case is && !on:
+		e.active.And(^int64(splitsOrigin))
+	}
+}
+
+// newMonitor has outlier detection begin with an endpoint.
+func newMonitor(d *detector, e *Endpoint) *monitor {
+	e.answers.take()
+	m := &monitor{detector: d, endpoint: e}
+	m.forgive()
+	return m
 }
 
 // The bits of monitor.trips.
@@ -49,6 +72,25 @@ func (t *tallies) add(failed bool) {
 func (t *tallies) take() (total, failed uint32) {
 	n := t.counts.Swap(0)
 	return uint32(n >> 32), uint32(n)
+}
+
+// succeeded reports whether an answer came, and neither outlier detection nor breakers take
+// it for a failure, nor leave it out.
+func (o *Outcome) succeeded(grpc bool) bool {
+	if grpc {
+		return o.Err == nil && o.Code == 0
+	}
+	return o.Err == nil && o.Code > 0 && o.Code < httpError
+}
+
+// succeed takes in a call that succeeded when Endpoint.active was so, if all there is to do
+// is to count it.
+func (e *Endpoint) succeed(active int64) bool {
+	if active&splitsOrigin != 0 || e.rows.errors.Load() != 0 || e.rows.gateway.Load() != 0 {
+		return false
+	}
+	e.answers.add(false)
+	return true
 }
 
 // learn takes in what became of a call. It takes no lock.
@@ -86,19 +128,20 @@ func (m *monitor) learn(o Outcome, grpc bool) {
 
 // answered counts an answer.
 func (m *monitor) answered(config *OutlierDetection, status int, failed bool) {
-	m.answers.add(failed)
+	m.endpoint.answers.add(failed)
+	rows := &m.endpoint.rows
 	if status < httpError {
-		end(&m.errors)
-		end(&m.gateway)
+		end(&rows.errors)
+		end(&rows.gateway)
 		return
 	}
 	switch status {
 	case httpBadGateway, httpServiceUnavailable, httpGatewayTimeout:
-		m.count(&m.gateway, config.ConsecutiveGateway, tripGateway)
+		m.count(&rows.gateway, config.ConsecutiveGateway, tripGateway)
 	default:
-		end(&m.gateway)
+		end(&rows.gateway)
 	}
-	m.count(&m.errors, config.Consecutive5xx, tripErrors)
+	m.count(&rows.errors, config.Consecutive5xx, tripErrors)
 }
 
 // count counts a failure of a row.
@@ -118,8 +161,8 @@ func end(row *atomic.Uint32) {
 
 // forgive forgets the failures in a row.
 func (m *monitor) forgive() {
-	end(&m.errors)
-	end(&m.gateway)
+	end(&m.endpoint.rows.errors)
+	end(&m.endpoint.rows.gateway)
 	end(&m.local)
 }
 

@@ -29,7 +29,7 @@ func (p *population) sweep() {
 			p.restore(m)
 		}
 	}
-	p.compare(func(m *monitor) *tallies { return &m.answers }, p.SuccessRate.Enforcing, p.FailurePercentage.Enforcing)
+	p.compare(func(m *monitor) *tallies { return &m.endpoint.answers }, p.SuccessRate.Enforcing, p.FailurePercentage.Enforcing)
 	if p.SplitLocalOrigin {
 		p.compare(func(m *monitor) *tallies { return &m.origin }, p.SuccessRate.EnforcingLocal, p.FailurePercentage.EnforcingLocal)
 	}

@@ -35,10 +35,9 @@ type inTurn struct {
 	links []*Link
 	turn  uint64 // 2^64 / len(links), rounded up
 
-	// Apart from what does not change, which other cores read.
-	_        [cacheLine]byte
+	// On one cache line with what does not change: who reads that writes this.
 	position atomic.Uint32
-	_        [cacheLine - 4]byte
+	_        [cacheLine - 36]byte
 }
 
 // choose returns the link at position mod len(links), without dividing (Lemire, Kaser

@@ -68,9 +68,9 @@ type Breaker struct {
 	config  BreakerConfig
 	changed func(from, to BreakerState)
 
-	// phase in its lower bits, and above them the epoch: how often the breaker has closed.
+	// phase in its lower bits, above them the epoch, which is how often the breaker has
+	// closed, and then the flags below. Written with mu held.
 	word      atomic.Uint32
-	failing   atomic.Bool // the last that gobreaker heard of was a failure
 	successes window
 
 	mu     sync.Mutex
@@ -91,6 +91,12 @@ const (
 	phaseDue
 	phaseProbing
 	phases = 1<<8 - 1
+)
+
+// The flags of Breaker.word.
+const (
+	counting = 1 << (16 + iota) // successes are counted
+	failing                     // the last that gobreaker heard of was a failure
 )
 
 func (p phase) state() BreakerState { return BreakerState(min(p, phaseDue)) }
@@ -114,6 +120,7 @@ func NewBreaker(c BreakerConfig, changed func(from, to BreakerState)) *Breaker {
 	}
 	if c.FailurePercent > 0 {
 		b.successes.init(c.Interval)
+		b.word.Store(counting)
 		s.Interval, s.BucketPeriod = c.Interval, b.successes.period
 	}
 	b.two = gobreaker.NewTwoStepCircuitBreaker[struct{}](s)
@@ -149,6 +156,12 @@ func (b *Breaker) Epoch() uint8 {
 	return uint8(b.word.Load() >> 8)
 }
 
+// Idle reports whether calls that succeed go through and say nothing new: there is no need
+// to have Learn hear of them.
+func (b *Breaker) Idle() bool {
+	return b == nil || b.word.Load()&(phases|counting|failing) == uint32(phaseClosed)
+}
+
 // Learn takes what came of a call that was let through, when the Epoch was this; 0 is for
 // any. Nothing is learned while the breaker is not closed.
 func (b *Breaker) Learn(v Verdict, epoch uint8) {
@@ -160,7 +173,7 @@ func (b *Breaker) Learn(v Verdict, epoch uint8) {
 		return
 	}
 	b.successes.add()
-	if b.failing.Load() {
+	if b.word.Load()&failing != 0 {
 		b.succeed(epoch)
 	}
 }
@@ -175,7 +188,9 @@ func (b *Breaker) fail(epoch uint8) {
 	defer b.unlock()
 	if b.hears(epoch) {
 		b.report(errFailed)
-		b.failing.Store(b.phase() == phaseClosed)
+		if b.phase() == phaseClosed {
+			b.word.Or(failing)
+		}
 	}
 }
 
@@ -183,7 +198,7 @@ func (b *Breaker) fail(epoch uint8) {
 func (b *Breaker) succeed(epoch uint8) {
 	b.mu.Lock()
 	defer b.unlock()
-	if b.hears(epoch) && b.failing.Swap(false) {
+	if b.hears(epoch) && b.word.And(^uint32(failing))&failing != 0 {
 		b.report(nil)
 	}
 }
@@ -218,16 +233,16 @@ func (b *Breaker) moved(_ string, from, to gobreaker.State) {
 
 // enter begins a phase. mu is held, or nobody knows of the breaker yet.
 func (b *Breaker) enter(p phase) {
-	epoch := b.word.Load() >> 8
+	w := b.word.Load()
+	epoch := uint8(w >> 8)
 	if before := b.phase(); before.state() != p.state() || b.since.IsZero() {
 		b.since = time.Now()
 	}
 	switch p {
 	case phaseClosed:
-		if epoch = uint32(uint8(epoch + 1)); epoch == 0 {
+		if epoch++; epoch == 0 {
 			epoch = 1
 		}
-		b.failing.Store(false)
 		b.successes.reset()
 		fallthrough
 	case phaseDue:
@@ -237,7 +252,7 @@ func (b *Breaker) enter(p phase) {
 	default:
 		b.wake(b.config.OpenTime)
 	}
-	b.word.Store(epoch<<8 | uint32(p))
+	b.word.Store(w&counting | uint32(epoch)<<8 | uint32(p))
 }
 
 // wake has expire called when d has passed: at d itself gobreaker is still open.

@@ -125,8 +125,9 @@ type Limits struct {
 
 // counter has a cache line of its own, because all calls of a cluster write it.
 type counter struct {
-	n atomic.Int64
-	_ [56]byte
+	n    atomic.Int64
+	most atomic.Int64 // one more than there may be; 0 for what Limits.Max says
+	_    [48]byte
 }
 
 // Configure sets the thresholds; nil means the defaults. What is in flight stays counted.
@@ -143,6 +144,15 @@ func (l *Limits) Configure(c *LimitsConfig) {
 		l.throttle.Store(NewThrottle(c.Throttle))
 	}
 	l.config.Store(c)
+	for p := range Priority(2) {
+		for r := range resources {
+			most := int64(0) // with a budget it goes by what is in flight
+			if r != Retries || l.Config().Thresholds[p].Budget == nil {
+				most = int64(l.Max(r, p)) + 1
+			}
+			l.counts[p][r].most.Store(most)
+		}
+	}
 	l.givePlaces()
 }
 
@@ -200,12 +210,16 @@ func (l *Limits) Acquire(r Resource, p Priority) bool {
 	}
 	// A failed compare-and-swap means that another was let in meanwhile, so that the
 	// limit is exact both ways: never exceeded, and never refused below.
+	c := &l.counts[p][r]
 	for {
-		n := l.counts[p][r].n.Load()
-		if n >= int64(l.Max(r, p)) {
+		n, most := c.n.Load()+1, c.most.Load()
+		if most == 0 {
+			most = int64(l.Max(r, p)) + 1
+		}
+		if n >= most {
 			return false
 		}
-		if l.counts[p][r].n.CompareAndSwap(n, n+1) {
+		if c.n.CompareAndSwap(n-1, n) {
 			return true
 		}
 	}
