@@ -74,6 +74,26 @@ func (r *rig) up(addresses ...string) {
 	}
 }
 
+// TestSuccessEndsRowOfBreaker has a call that succeeds keep breakers closed that one failure
+// more would have opened.
+func TestSuccessEndsRowOfBreaker(t *testing.T) {
+	for _, config := range []*Config{breaking(Config{}), {Name: "c", ClusterBreaker: brittle()}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, httpView, config, one(at("a:1"), at("b:1")))
+			for range 3 {
+				r.calls("a:1", 1, failed)
+				r.calls("a:1", 1, good)
+			}
+			if diff := cmp.Diff(map[string]string{"a:1": "closed", "b:1": "closed"}, r.states()); diff != "" {
+				t.Errorf("states (-want +got):\n%s", diff)
+			}
+			if s := r.cluster.Breaker().State(); s != resilience.BreakerClosed {
+				t.Errorf("the cluster's breaker is %s", s)
+			}
+		})
+	}
+}
+
 // TestBreakerOfEndpoint is the life of one: it opens, its calls go elsewhere, it lets one
 // probe through at a time, and closes.
 func TestBreakerOfEndpoint(t *testing.T) {

@@ -170,6 +170,66 @@ func TestRowsOfFailures(t *testing.T) {
 	})
 }
 
+// TestRowsEndWithAnswers has one success end rows of the other kinds too.
+func TestRowsEndWithAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		set     func(*OutlierDetection)
+		failure Outcome
+	}{
+		{"gateway", func(o *OutlierDetection) { o.ConsecutiveGateway = Consecutive{3, 100} }, Outcome{Code: 503}},
+		{"local", func(o *OutlierDetection) { o.SplitLocalOrigin, o.ConsecutiveLocal = true, Consecutive{3, 100} }, Outcome{Err: errors.New("broken pipe")}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := strict()
+				o.Consecutive5xx = Consecutive{}
+				c.set(o)
+				r := newRig(t, httpView, detecting(o), one(at("a:1"), at("b:1")))
+				r.calls("a:1", 2, c.failure)
+				r.calls("a:1", 1, Outcome{Code: 200})
+				r.calls("a:1", 2, c.failure)
+				r.wantEjected("with a success between")
+				r.calls("a:1", 1, c.failure)
+				r.wantEjected("after a row", "a:1")
+			})
+		})
+	}
+}
+
+// TestSuccessEndsWhatIsLeftOfRows has one row trip, in vain because no endpoint may be
+// ejected, and so end before the other.
+func TestSuccessEndsWhatIsLeftOfRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := strict()
+		o.ConsecutiveGateway = Consecutive{3, 100}
+		o.MaxEjectionPercent = 0
+		r := newRig(t, httpView, detecting(o), one(at("a:1"), at("b:1")))
+		r.calls("a:1", 2, Outcome{Code: 503})
+		r.calls("a:1", 1, Outcome{Code: 200})
+		now := *o
+		now.MaxEjectionPercent, now.Consecutive5xx = 100, Consecutive{}
+		r.cluster.Configure(detecting(&now))
+		r.calls("a:1", 2, Outcome{Code: 503})
+		r.wantEjected("with a success between")
+	})
+}
+
+// TestAnswersCountAsReached has answers make up the rate of calls without one, where that is
+// a rate of its own.
+func TestAnswersCountAsReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := strict()
+		o.Consecutive5xx, o.SplitLocalOrigin = Consecutive{}, true
+		o.FailurePercentage = FailurePercentage{Threshold: 50, EnforcingLocal: 100}
+		r := newRig(t, httpView, detecting(o), one(at("a:1"), at("b:1")))
+		r.calls("a:1", 6, Outcome{Code: 200})
+		r.calls("a:1", 5, Outcome{Err: errors.New("broken pipe")})
+		time.Sleep(5 * time.Second)
+		r.wantEjected("with fewer than half unanswered")
+	})
+}
+
 // TestEjectionTimes has an endpoint ejected for longer and longer up to a limit, and
 // forgiven as it behaves.
 func TestEjectionTimes(t *testing.T) {

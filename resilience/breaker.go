@@ -156,10 +156,10 @@ func (b *Breaker) Epoch() uint8 {
 	return uint8(b.word.Load() >> 8)
 }
 
-// Idle reports whether calls that succeed go through and say nothing new: there is no need
+// Idle reports whether calls that succeed say nothing new just now: there is no need
 // to have Learn hear of them.
 func (b *Breaker) Idle() bool {
-	return b == nil || b.word.Load()&(phases|counting|failing) == uint32(phaseClosed)
+	return b == nil || b.word.Load()&(counting|failing) == 0
 }
 
 // Learn takes what came of a call that was let through, when the Epoch was this; 0 is for
