@@ -141,6 +141,26 @@
 //	                          first asked for, and the attempt waits for that
 //	                          (TestPreviousPriorities in mesh)
 //
+// # What breakers cost
+//
+// An open breaker fails calls that would have succeeded: those between the recovery of what
+// is behind it and the first probe that succeeds after that. While another endpoint is closed
+// its calls go there, so that this shows only once all have failed. A recovery is found out
+// after half an open time on average, and what the probe takes; where n endpoints are open,
+// which each have their own time, after an n-th of that. In chaos runs with outages
+// (TestChaos in mesh: none of five backends for 0.4 s of each 1.5 s), of 100 calls made
+// between outages 99.3 succeed with retries and hedges alone; 98.2 with breakers of endpoints
+// that are open for 50 ms at a time; and with one of the cluster besides 98.0, 97.6 and 91.2
+// where that is open for 5, 20 and 100 ms. In return, calls made during an outage fail at
+// once, and cost 0.6 attempts with the first, and 0.4 with both, in place of 3.6.
+//
+// A probe is one call of a client, so that a short open time costs a server little: have it
+// be as long as calls may fail for in vain after a recovery, and not as long as outages
+// last. The default of 30 s is for endpoints, among several. Nothing is sent to an open
+// endpoint because all are, as panic has it of endpoints that are ejected: who wants that
+// has outlier detection in place of breakers. A refusal is not retried, as an overflow is
+// not (Envoy).
+//
 // # What is not done
 //
 //   - num_retries has no cap. That of gRPC, five attempts in all (gRFC A6), is for a service
