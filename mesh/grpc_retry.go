@@ -55,14 +55,13 @@ func (r *rpc) tries() *unaryTries {
 
 // ended is what grpc knows of an attempt that failed.
 type ended struct {
-	seen     bool // false for nothing that would have it tried again
-	sent     bool // perhaps
-	received bool
-	trailer  metadata.MD
+	seen    bool // false for nothing that would have it tried again
+	sent    bool // perhaps
+	trailer metadata.MD
 }
 
 func (e *ended) saw(info gbalancer.DoneInfo) {
-	*e = ended{seen: true, sent: info.BytesSent, received: info.BytesReceived, trailer: info.Trailer}
+	*e = ended{seen: true, sent: info.BytesSent, trailer: info.Trailer}
 }
 
 // result is what came of an attempt of the call whose context is ctx.
@@ -72,7 +71,7 @@ func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result
 	case err == nil:
 	case call.TimedOut(r.Context) != nil:
 		s.Kind, s.Code = resilience.TimedOut, codes.DeadlineExceeded
-	case r.Context.Err() != nil || ctx.Err() != nil:
+	case ctx.Err() != nil:
 		s.Kind = resilience.Canceled
 	case r.refused(err):
 		return r.call.Unsent(r.call.Refused(*r.refuse))
@@ -83,8 +82,6 @@ func (r *rpc) result(ctx context.Context, err error, e *ended) resilience.Result
 	case grpclb.TrailersOnly(e.trailer):
 		s.Status, s.Headers = 200, trailerHeaders(e.trailer)
 		s.Pushback = resilience.ParseGRPCPushback(e.trailer[resilience.GRPCPushback])
-	case e.received:
-		s.Partial = true
 	case strings.Contains(err.Error(), "REFUSED_STREAM"):
 		s.Kind = resilience.RefusedStream // which grpc says only so
 	default:
@@ -262,7 +259,7 @@ func (t *unaryTries) Attempt(n int) call.Attempt {
 // Send implements call.Attempt.
 func (t *unaryTries) Send() resilience.Result {
 	forget(t.opts)
-	t.ended, t.rpc.refuse = ended{}, nil
+	t.ended = ended{}
 	t.err = t.try(t.rpc)
 	result := t.rpc.result(t.ctx, t.err, &t.ended)
 	if result.Kind == resilience.TimedOut {

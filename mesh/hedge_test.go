@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weft-mesh/weft/mesh"
@@ -126,5 +128,25 @@ func TestHedgesLeakNoConnections(t *testing.T) {
 				return b.Connections() == 0
 			})
 		})
+	}
+}
+
+// ownCodec has replies read by functions.
+type ownCodec struct{}
+
+func (ownCodec) Name() string                       { return "proto" }
+func (ownCodec) Marshal(v any) ([]byte, error)      { return []byte(v.(string)), nil }
+func (ownCodec) Unmarshal(data []byte, v any) error { v.(func([]byte))(data); return nil }
+
+// TestHedgeOfOwnReply has hedges wanted of a call whose reply is one of a kind: further
+// attempts cannot have another like it, and are made one after another.
+func TestHedgeOfOwnReply(t *testing.T) {
+	p := protocols[0]
+	b := p.scripted(t, "b", failFirst(1))
+	conn := dial(t, p.retrying(t, "", "retry: {"+again+"}, hedge: {delay: 1us}", b), "orders")
+	var got []byte
+	err := conn.Invoke(within(t, long), "/a/b", "", func(data []byte) { got = data }, grpc.ForceCodec(ownCodec{}))
+	if err != nil || !strings.Contains(string(got), "b") || b.Calls() != 2 {
+		t.Errorf("reply %q, %v after %d attempts", got, err, b.Calls())
 	}
 }

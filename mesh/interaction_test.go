@@ -86,9 +86,11 @@ func TestInteractions(t *testing.T) {
 		{name: "budget-returned", route: retry + "}", limits: "maxRetries: 1", script: []step{{10, fails}, {10, fails}, {10, fails}, {10, ok}}, want: "1@0 2@10 3@20 4@30 ok@40"},
 		{name: "throttled", route: retry + "}", limits: "retryThrottling: {maxTokens: 2, tokenRatio: 1%}", script: []step{{10, fails}}, want: "1@0 failed@10"},
 		{name: "partial", route: retry + "}", script: []step{{10, act{early: true, fail: codes.Unavailable}}, {10, ok}}, want: "1@0 2@10 ok@20", grpc: "1@0 failed@10"},
+		{name: "partial, later", route: retry + "}", script: []step{{10, fails}, {10, act{early: true, fail: codes.Unavailable}}, {10, ok}}, want: "1@0 2@10 3@20 ok@30", grpc: "1@0 2@10 failed@20"},
 
 		{name: "cancel", route: retry + "}", script: []step{{0, hangs}}, cancel: 30, want: "1@0 canceled@30"},
 		{name: "cancel-in-backoff", route: patient + "}", script: []step{{10, fails}}, cancel: 30, want: "1@0 canceled@30"},
+		{name: "cancel-in-backoff, hedged", route: after + ", hedge: {delay: 1h}", script: []step{{10, asks("1", "1000")}}, cancel: 30, want: "1@0 canceled@30"},
 		{name: "cancel-in-pick", route: retry + "}", script: nil, cancel: 30, want: "unreachable@0", grpc: "unreachable@0"},
 
 		{name: "refused", route: retry + "}", limits: "maxRequests: 0", script: []step{{0, ok}}, want: "overloaded@0"},

@@ -77,6 +77,7 @@ func TestRetry(t *testing.T) {
 		{"reset", "", "retry: {on: [reset], backOff: {baseInterval: 1ms}}", first(act{reset: true}), 2, false, "http"},
 		{"reset, not named", "", "retry: {on: [connect-failure, refused-stream]}", first(act{reset: true}), 1, true, "http"},
 		{"per-try timeout", "", "retry: {on: [5xx], perTryTimeout: 2s, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, ""},
+		{"per-try timeout, by its status", "", "retry: {on: [deadline-exceeded], perTryTimeout: 2s, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, "grpc"},
 		{"per-try idle timeout", "", "retry: {on: [5xx], perTryIdleTimeout: 2s, backOff: {baseInterval: 1ms}}", first(act{hang: true}), 2, false, ""},
 		{"per-try timeout, not named", "", "retry: {on: [connect-failure], perTryTimeout: 2s}", first(act{hang: true}), 1, true, ""},
 	} {

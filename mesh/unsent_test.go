@@ -16,21 +16,27 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
+// calledWith are the ways to make a gRPC call with options.
+var calledWith = map[string]func(context.Context, *grpc.ClientConn, ...grpc.CallOption) error{
+	"unary": func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) error {
+		return conn.Invoke(ctx, "/a/b", wrapperspb.String("7"), new(wrapperspb.StringValue), opts...)
+	},
+	"stream": func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) error {
+		s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/a/b", opts...)
+		if err != nil {
+			return err
+		}
+		if err := s.CloseSend(); err != nil {
+			return err
+		}
+		return s.RecvMsg(new(wrapperspb.StringValue))
+	},
+}
+
 // TestCallOptionsOfUnsentRetry has the last attempt of a call find no backend: what the one
 // before filled in is not the call's.
 func TestCallOptionsOfUnsentRetry(t *testing.T) {
-	for name, call := range map[string]func(context.Context, *grpc.ClientConn, ...grpc.CallOption) error{
-		"unary": func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) error {
-			return conn.Invoke(ctx, "/a/b", wrapperspb.String("7"), new(wrapperspb.StringValue), opts...)
-		},
-		"stream": func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) error {
-			s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/a/b", opts...)
-			if err != nil {
-				return err
-			}
-			return s.RecvMsg(new(wrapperspb.StringValue))
-		},
-	} {
+	for name, call := range calledWith {
 		t.Run(name, func(t *testing.T) {
 			var conn *grpc.ClientConn // must not become garbage within the bubble
 			synctest.Test(t, func(t *testing.T) {
@@ -65,6 +71,29 @@ func TestCallOptionsOfUnsentRetry(t *testing.T) {
 				}
 			})
 			runtime.KeepAlive(conn)
+		})
+	}
+}
+
+// TestCallOptionsAreTheCallers has the caller's options in a slice with room for more: it is
+// left alone.
+func TestCallOptionsAreTheCallers(t *testing.T) {
+	for kind, call := range calledWith {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p := protocols[0]
+			b := p.scripted(t, "b", failFirst(1))
+			conn := dial(t, p.retrying(t, "", "retry: {"+again+"}", b), "orders")
+			opts := make([]grpc.CallOption, 1, 10)
+			opts[0] = grpc.WaitForReady(true)
+			if err := call(within(t, long), conn, opts...); err != nil || b.Calls() != 2 {
+				t.Errorf("%v after %d attempts", err, b.Calls())
+			}
+			for _, o := range opts[1:cap(opts)] {
+				if o != nil {
+					t.Errorf("%T was put behind the caller's options", o)
+				}
+			}
 		})
 	}
 }

@@ -47,10 +47,11 @@ func newWatcher() *watcher {
 	return w
 }
 
-// mayHaveFailed is false for attempts that succeeded. grpc leaves out the error of one whose
-// answer came before its request was sent.
+// mayHaveFailed is false for attempts that succeeded, and for those whose answer had begun,
+// which nothing has tried again. grpc leaves out the error of one whose answer came before
+// its request was sent.
 func mayHaveFailed(info gbalancer.DoneInfo) bool {
-	return info.Err != nil || !info.BytesReceived || len(info.Trailer) > 0 && TrailersOnly(info.Trailer)
+	return !info.BytesReceived || len(info.Trailer) > 0 && TrailersOnly(info.Trailer)
 }
 
 // TrailersOnly reports whether a trailer is the one block of headers of an answer without
