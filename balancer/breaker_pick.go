@@ -24,7 +24,7 @@ func (e *Endpoint) admits() bool {
 	return g == nil || g.own.Admits()
 }
 
-// guarded is Pick under the cluster's own breaker.
+// guarded is Pick under the cluster's own breaker, if any.
 func (v *View) guarded(b *resilience.Breaker, p *picker, info *PickInfo) (*Link, error) {
 	if b.Closed() {
 		return v.pickFrom(p, info)

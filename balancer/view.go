@@ -134,21 +134,45 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 		} else {
 			l = p.links[p.hash.member(info.Hash, info.HasHash)]
 		}
-		if l != nil && l.pool == nil && v.connected(l) && l.endpoint.breakers().own.Closed() {
-			l.endpoint.begin()
-			return l, nil
-		}
-		if l != nil && v.usable(l) {
-			// Another choice would not do: of two endpoints in turn it is always the same.
-			if l, err := l.take(&info); err == nil || !errors.Is(err, errProbed) {
-				return l, err
-			}
+		if l != nil {
+			return v.pickChosen(p, l, &info)
 		}
 	}
-	if b != nil {
-		return v.guarded(b, p, &info)
+	return v.guarded(b, p, &info)
+}
+
+// PickPlain is Pick for a call of which there is nothing to heed but its context.
+func (v *View) PickPlain(ctx context.Context) (*Link, error) {
+	p := v.picker.Load()
+	if !p.plain || p.root == nil || !v.cluster.breaker.Load().Closed() {
+		return v.Pick(PickInfo{Context: ctx})
 	}
-	return v.pickFrom(p, &info)
+	l := p.root.choose()
+	if v.open(l) {
+		l.endpoint.begin()
+		return l, nil
+	}
+	return v.pickChosen(p, l, &PickInfo{Context: ctx})
+}
+
+// pickChosen is the rest of Pick from a plain picker, which chose l.
+func (v *View) pickChosen(p *picker, l *Link, info *PickInfo) (*Link, error) {
+	if v.open(l) {
+		l.endpoint.begin()
+		return l, nil
+	}
+	if v.usable(l) {
+		// Another choice would not do: of two endpoints in turn it is always the same.
+		if l, err := l.take(info); err == nil || !errors.Is(err, errProbed) {
+			return l, err
+		}
+	}
+	return v.guarded(v.cluster.breaker.Load(), p, info)
+}
+
+// open reports whether all that there is to do to pick a link is to count the call.
+func (v *View) open(l *Link) bool {
+	return l.pool == nil && v.connected(l) && l.endpoint.breakers().own.Closed()
 }
 
 // pickFrom is Pick from p, whatever the cluster's breaker says.

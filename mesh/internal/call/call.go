@@ -154,19 +154,15 @@ func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == n
 // return.
 func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-	info := balancer.PickInfo{Context: ctx, Exclude: exclude}
-	if !c.Plain() || len(v.Overrides()) > 0 {
-		c.asks(v, &info)
-	}
 	if err := c.admit(v); err != nil {
 		return nil, err
 	}
 	var link *balancer.Link
 	var err error
-	if c.tries == nil {
-		link, err = v.Pick(info)
+	if c.tries == nil && len(exclude) == 0 && c.Plain() && len(v.Overrides()) == 0 {
+		link, err = v.PickPlain(ctx)
 	} else {
-		link, err = c.tries.pick(v, &info)
+		link, err = c.pickAsAsked(ctx, v, exclude)
 	}
 	if err == nil {
 		err = c.admitTo(link)
@@ -178,6 +174,16 @@ func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.E
 	c.link, c.epoch = link, link.Epoch()
 	c.watchAttempt(link)
 	return link, nil
+}
+
+// pickAsAsked picks for a call that asks something of its endpoint, or may.
+func (c *Call) pickAsAsked(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
+	info := balancer.PickInfo{Context: ctx, Exclude: exclude}
+	c.asks(v, &info)
+	if c.tries == nil {
+		return v.Pick(info)
+	}
+	return c.tries.pick(v, &info)
 }
 
 // asks fills in what the call asks of its endpoint.
