@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weft-mesh/weft/balancer"
 )
@@ -51,15 +52,20 @@ type transport struct {
 	base *http.Transport
 	id   uint64 // random: what the transport is to hash policies
 
-	views   sync.Map   // *balancer.Cluster → *balancer.View
-	opening sync.Mutex // held by those who add views
-	conns   sync.Map   // *endpointConn → struct{}: those that are open
+	views   atomic.Pointer[clusterViews] // nil before the first
+	opening sync.Mutex                   // held by those who add views
+	conns   sync.Map                     // *endpointConn → struct{}: those that are open
 }
+
+// clusterViews is copied when it changes.
+type clusterViews map[*balancer.Cluster]*balancer.View
 
 // view returns the transport's connections to a cluster.
 func (t *transport) view(c *balancer.Cluster) *balancer.View {
-	if v, ok := t.views.Load(c); ok {
-		return v.(*balancer.View)
+	if views := t.views.Load(); views != nil {
+		if v := (*views)[c]; v != nil {
+			return v
+		}
 	}
 	return t.openView(c)
 }

@@ -20,7 +20,11 @@ type answerBody struct {
 // until returns the body of a response, with which x ends.
 func (x *exchange) until(resp *http.Response) *answerBody {
 	x.status = resp.StatusCode
-	b := &answerBody{ReadCloser: resp.Body}
+	b := x.body
+	if b == nil {
+		b = new(answerBody)
+	}
+	b.ReadCloser = resp.Body
 	b.exchange.Store(x)
 	return b
 }

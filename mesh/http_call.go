@@ -22,6 +22,7 @@ type exchange struct {
 	cancel    context.CancelFunc   // of the deadline that policy set; nil for none
 	tried     []*balancer.Endpoint // that accepted no connection
 	conn      *endpointConn        // of the last attempt
+	body      *answerBody          // for the response; nil where none is at hand
 	status    int                  // of the response that is the application's
 	responded bool                 // the response passed the filters
 }
@@ -58,7 +59,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // send sends the request as policy has it sent.
 func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error) {
 	view := t.view(x.call.Cluster)
-	out, within := x.limited(req)
+	out, within := req, (*limits)(nil)
+	if x.call.Timeout() != 0 || x.call.IdleTimeout() != 0 {
+		out, within = x.limited(req)
+	}
 	if !x.call.Plain() {
 		var err error
 		if out, err = x.change(out); err != nil {
@@ -69,13 +73,23 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 			out = x.mirror(t, out)
 		}
 	}
-	if x.call.Policy() != nil {
-		return within.answered(x.attempts(view, out))
+	var resp *http.Response
+	var err error
+	switch guarded := needsGuard(out); {
+	case x.call.Policy() == nil:
+		if guarded {
+			out = guard(out)
+		}
+		resp, err = x.try(view, x.number(out.Context(), out, 1))
+	case x.call.Direct() && !guarded:
+		resp, err = x.inTurn(view, out, out, nil)
+	default:
+		resp, err = x.attempts(view, out)
 	}
-	if needsGuard(out) {
-		out = guard(out)
+	if within != nil {
+		return within.answered(resp, err)
 	}
-	return within.answered(x.try(view, x.number(out.Context(), out, 1)))
+	return resp, err
 }
 
 // try sends the request to one endpoint after another until a connection takes it.
@@ -98,17 +112,18 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		var resp *http.Response
 		out, resp, err = x.roundTrip(out)
 		switch {
-		case err != nil && errors.Is(err, resilience.ErrLimit):
+		case err == nil:
+			commit(out)
+			x.learn(link, resp)
+			heed(link.Endpoint(), resp)
+			return resp, nil
+		case errors.Is(err, resilience.ErrLimit):
 			x.call.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 			commit(out)
 			return nil, x.call.Refused(err)
-		case err == nil || !errors.As(err, new(*connectError)) || out.Context().Err() != nil:
+		case !errors.As(err, new(*connectError)) || out.Context().Err() != nil:
 			commit(out)
-			x.learn(link, resp)
-			if err == nil {
-				heed(link.Endpoint(), resp)
-			}
-			return resp, err
+			return nil, err
 		}
 		failed = err
 		x.call.Done(balancer.Outcome{Err: err})

@@ -17,17 +17,20 @@ import (
 func (t *transport) openView(c *balancer.Cluster) *balancer.View {
 	t.opening.Lock()
 	defer t.opening.Unlock()
-	if v, ok := t.views.Load(c); ok {
-		return v.(*balancer.View)
-	}
-	t.views.Range(func(known, _ any) bool {
-		if known.(*balancer.Cluster).Closed() { // and its views with it
-			t.views.Delete(known)
+	views := clusterViews{}
+	if known := t.views.Load(); known != nil {
+		if v := (*known)[c]; v != nil {
+			return v
 		}
-		return true
-	})
+		for k, v := range *known {
+			if !k.Closed() { // and its views with it
+				views[k] = v
+			}
+		}
+	}
 	v := c.View(connector{transport: t}, balancer.ViewOptions{OnDemand: true})
-	t.views.Store(c, v)
+	views[c] = v
+	t.views.Store(&views)
 	return v
 }
 
@@ -61,26 +64,23 @@ type pool struct {
 	*http.Transport
 	dial    balancer.DialFunc
 	alpn    []string
+	http2   bool          // is what is spoken, whatever TLS says
 	settles bool          // TLS says what is spoken
 	settled atomic.Bool   // and last said HTTP/2
 	vacant  chan struct{} // of one: told when the last connection was closed
 }
 
-// RoundTrip sends a request over a connection to the endpoint.
-func (c *endpointConn) RoundTrip(req *http.Request) (*http.Response, error) {
-	p := c.loaded()
-	return p.RoundTrip(p.aim(c.endpoint, req))
+// send sends a request over a connection to the endpoint, which is e.
+func (p *pool) send(e *balancer.Endpoint, req *http.Request) (*http.Response, error) {
+	return p.RoundTrip(p.aim(e, req))
 }
 
 func (c *endpointConn) loaded() *pool {
-	p := c.pool.Load()
-	if p == nil {
-		p = c.newPool()
-		if !c.pool.CompareAndSwap(nil, p) {
-			p = c.pool.Load()
-		}
+	if p := c.pool.Load(); p != nil {
+		return p
 	}
-	return p
+	c.pool.CompareAndSwap(nil, c.newPool())
+	return c.pool.Load()
 }
 
 func (c *endpointConn) newPool() *pool {
@@ -111,7 +111,7 @@ func (c *endpointConn) newPool() *pool {
 	}
 	p.settle(c.endpoint)
 	if cfg.Protocol == balancer.ProtocolHTTP2 {
-		p.alpn = []string{"h2"}
+		p.http2, p.alpn = true, []string{"h2"}
 		p.Protocols = new(http.Protocols)
 		p.Protocols.SetHTTP2(true)
 		p.Protocols.SetUnencryptedHTTP2(true)
@@ -177,7 +177,7 @@ func (c *endpointConn) dial(ctx context.Context, p *pool, address string, count 
 		p.settled.Store(s.ConnectionState().NegotiatedProtocol == "h2")
 		return secured, nil
 	}
-	if s, ok := secured.(*tls.Conn); ok && p.alpn[0] == "h2" && s.ConnectionState().NegotiatedProtocol != "h2" {
+	if s, ok := secured.(*tls.Conn); ok && p.http2 && s.ConnectionState().NegotiatedProtocol != "h2" {
 		// A server that agrees on another name for it ("istio-h2"), or on none. The
 		// http.Transport of an https URL would fall back to HTTP/1.1, which is not
 		// what policy says, if it saw that.

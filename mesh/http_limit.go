@@ -94,8 +94,11 @@ func (w *connWait) over() bool {
 // that was sent last.
 func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, error) {
 	resp, err := x.attempt(x.watched(req))
-	if err == nil || !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
-		return req, resp, err
+	if err == nil {
+		return req, resp, nil
+	}
+	if !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
+		return req, nil, err
 	}
 	again, failed := rewind(req)
 	if failed != nil {
@@ -105,23 +108,24 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, 
 	defer w.end()
 	ctx := context.WithValue(again.Context(), connWaitKey{}, w)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.end() }})
-	resp, err = x.conn.RoundTrip(x.watched(again.WithContext(ctx)))
+	resp, err = x.conn.loaded().send(x.conn.endpoint, x.watched(again.WithContext(ctx)))
 	return again, resp, err
 }
 
 // attempt sends a request over a connection of x.conn, as policy has it tried again or not.
 func (x *exchange) attempt(req *http.Request) (*http.Response, error) {
-	if x.call.Policy() == nil {
-		return x.conn.RoundTrip(req)
+	p := x.conn.loaded()
+	if x.call.Policy() == nil || !p.streams() {
+		return p.send(x.conn.endpoint, req)
 	}
-	return x.conn.once(req, x.call.CutsAttempts())
+	return x.once(p, req)
 }
 
 // awaited reports whether a connection is free once a request has ended. One of HTTP/2
 // takes many, and net/http forgets it when it is full.
 func (c *endpointConn) awaited() bool {
 	p := c.pool.Load()
-	return p != nil && !p.settles && p.alpn[0] == "http/1.1"
+	return p != nil && !p.settles && !p.http2
 }
 
 // countedConn is a connection that has a place.

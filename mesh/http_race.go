@@ -13,14 +13,14 @@ import (
 // httpRacer is one attempt of a hedged HTTP request.
 type httpRacer struct {
 	exchange
-	parent context.Context // the call's
-	view   *balancer.View
-	out    *http.Request
-	bound  *call.Bound
-	stop   context.CancelFunc
-	sent   func() // says that Send has returned
-	resp   *http.Response
-	err    error
+	req   *http.Request // as it is sent, within the call's context
+	view  *balancer.View
+	out   *http.Request
+	bound *call.Bound
+	stop  context.CancelFunc
+	sent  func() // says that Send has returned
+	resp  *http.Response
+	err   error
 }
 
 // race sends the request as several attempts, perhaps at the same time. Once it is answered
@@ -37,7 +37,7 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 	defer stop()
 	late := uploads(req)
 	winner := x.call.Race(until, late, func(n int, gone func()) call.Racer {
-		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, parent: req.Context(), view: view, sent: sending.Done}
+		w := &httpRacer{exchange: exchange{call: x.call.Fork()}, req: req, view: view, sent: sending.Done}
 		sending.Add(1)
 		ctx, stop := context.WithCancel(req.Context())
 		ctx, w.bound = x.bound(ctx, req)
@@ -92,7 +92,7 @@ func (w *httpRacer) Send() resilience.Result {
 	}
 	w.resp, w.err = w.try(w.view, w.out) //nolint:bodyclose // Drop does, or the application
 	hold(w.out)
-	return w.result(w.parent, w.out.Context(), w.resp, w.err)
+	return w.result(w.req, w.out, w.resp, w.err)
 }
 
 // Drop implements call.Attempt. It does not wait for what is left of an answer: another

@@ -30,20 +30,15 @@ const (
 // once sends a request whose attempts are policy's. net/http sends one again that an
 // HTTP/2 server refused, up to seven times, unless it has to read a body again that it
 // cannot have twice, or the request's context has ended. What never got as far as a stream
-// it still sends elsewhere. HTTP/1.1 is left alone. cut says that policy may end the attempt
-// and not the call.
-func (c *endpointConn) once(req *http.Request, cut bool) (*http.Response, error) {
-	p := c.loaded()
-	if !p.streams() {
-		return p.RoundTrip(p.aim(c.endpoint, req))
-	}
+// it still sends elsewhere. HTTP/1.1 does not come here.
+func (x *exchange) once(p *pool, req *http.Request) (*http.Response, error) {
 	if req.Body == nil || req.Body == http.NoBody {
-		return onceBare(p, p.aim(c.endpoint, req))
+		return onceBare(p, p.aim(x.conn.endpoint, req))
 	}
 	// A connection that goes away before there is a stream has the body closed unread.
 	const moves = 8
 	for moved := 0; ; moved++ {
-		resp, read, err := p.sole(req, p.aim(c.endpoint, req), cut)
+		resp, read, err := x.sole(p, req, p.aim(x.conn.endpoint, req))
 		if err == nil {
 			return resp, nil
 		}
@@ -57,14 +52,15 @@ func (c *endpointConn) once(req *http.Request, cut bool) (*http.Response, error)
 }
 
 // sole sends a request, which is of as it is aimed, with a body that net/http can send once.
-// After an error it reports whether that was read; cut is as once has it.
-func (p *pool) sole(of, req *http.Request, cut bool) (resp *http.Response, read bool, err error) {
-	if !cut && closesNothing(of.Body) {
+// After an error it reports whether that was read.
+func (x *exchange) sole(p *pool, of, req *http.Request) (resp *http.Response, read bool, err error) {
+	if closesNothing(of.Body) && !x.call.CutsAttempts() {
 		// net/http may read this one although it closed it, and reads it no more when the
 		// attempt has failed, unless the application ended that.
-		r := *req
-		r.GetBody = nil
-		resp, err = p.RoundTrip(&r)
+		sent := &sentRequest{Request: *req}
+		sent.GetBody = nil
+		x.body = &sent.answer
+		resp, err = p.RoundTrip(&sent.Request)
 		return resp, false, err // of a body that was read there is another error
 	}
 	sent := &soleRequest{Request: *req}
@@ -91,7 +87,7 @@ func closesNothing(body io.ReadCloser) bool {
 }
 
 // streams reports whether the pool's connections, if it has any, are of HTTP/2.
-func (p *pool) streams() bool { return p.alpn[0] == "h2" && !p.settles || p.settled.Load() }
+func (p *pool) streams() bool { return p.http2 || p.settles && p.settled.Load() }
 
 // refusal returns the error as a refusedStreamError if it is one.
 func refusal(err error) error {
@@ -107,6 +103,13 @@ func refusal(err error) error {
 		return &refusedStreamError{text}
 	}
 	return err
+}
+
+// sentRequest is a request as it is sent and the body of what will answer it, which spares an
+// allocation.
+type sentRequest struct {
+	http.Request
+	answer answerBody
 }
 
 // soleRequest is a request with a body that net/http can send once.

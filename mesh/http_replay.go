@@ -57,10 +57,14 @@ func (b *replay) reader(u *upload) *replayReader {
 // on though its request is still being sent: a server may answer before it has read all.
 func hold(attempt *http.Request) {
 	if r, ok := attempt.Body.(*replayReader); ok {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.held = true
+		r.hold()
 	}
+}
+
+func (r *replayReader) hold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = true
 }
 
 // abandon ends the readers of an attempt that is not the call's. What they read meanwhile,

@@ -39,22 +39,34 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 		return x.race(view, req)
 	}
 	ctx, bound := x.bound(req.Context(), req)
-	out := x.number(ctx, req, 1)
+	return x.inTurn(view, req, x.number(ctx, req, 1), bound)
+}
+
+// inTurn sends a request in attempts one after another, of which out is the first, within
+// bound.
+func (x *exchange) inTurn(view *balancer.View, req, out *http.Request, bound *call.Bound) (*http.Response, error) {
 	began := x.call.Clock()
 	resp, err := x.try(view, out)
 	hold(out)
-	result := x.result(req.Context(), ctx, resp, err)
+	result := x.result(req, out, resp, err)
 	if x.call.Again(&result, began) {
-		t := &httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}
-		x.call.Track(t)
-		until, stop := untilCanceled(req)
-		defer stop()
-		if x.call.Retry(until, t, &result) == nil {
-			return nil, until.Err()
-		}
-		resp, err, bound, ctx = t.resp, t.err, t.bound, t.out.Context()
+		return x.again(&httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}, result)
 	}
-	return x.settle(ctx, bound, resp, err)
+	if bound == nil {
+		return resp, err
+	}
+	return x.settle(out.Context(), bound, resp, err)
+}
+
+// again makes the attempts that follow the first, of which t is and which came to result.
+func (x *exchange) again(t *httpTries, result resilience.Result) (*http.Response, error) {
+	x.call.Track(t)
+	until, stop := untilCanceled(t.req)
+	defer stop()
+	if x.call.Retry(until, t, &result) == nil {
+		return nil, until.Err()
+	}
+	return x.settle(t.out.Context(), t.bound, t.resp, t.err)
 }
 
 // settle makes the result of an attempt the exchange's.
@@ -139,7 +151,7 @@ func (t *httpTries) Send() resilience.Result {
 	t.x.tried = nil                        // a backoff has passed
 	t.resp, t.err = t.x.try(t.view, t.out) //nolint:bodyclose // Drop does, or the application
 	hold(t.out)
-	return t.x.result(t.req.Context(), t.out.Context(), t.resp, t.err)
+	return t.x.result(t.req, t.out, t.resp, t.err)
 }
 
 // Drop implements call.Attempt.
@@ -194,12 +206,17 @@ func drain(resp *http.Response) {
 	_ = body.Close()
 }
 
-// result is what came of an attempt within ctx of a call within parent.
-func (x *exchange) result(parent, ctx context.Context, resp *http.Response, err error) resilience.Result {
-	if err == nil {
-		upgraded := resp.StatusCode == http.StatusSwitchingProtocols // the request is over
-		return resilience.Result{Status: resp.StatusCode, Headers: responseHeaders(resp.Header), Partial: upgraded}
+// result is what came of an attempt that sent req as out.
+func (x *exchange) result(req, out *http.Request, resp *http.Response, err error) resilience.Result {
+	if err != nil {
+		return x.failure(req.Context(), out.Context(), err)
 	}
+	upgraded := resp.StatusCode == http.StatusSwitchingProtocols // the request is over
+	return resilience.Result{Status: resp.StatusCode, Headers: responseHeaders(resp.Header), Partial: upgraded}
+}
+
+// failure is the result of an attempt within ctx of a call within parent.
+func (x *exchange) failure(parent, ctx context.Context, err error) resilience.Result {
 	switch {
 	case call.TimedOut(ctx) != nil:
 		return resilience.Result{Kind: resilience.TimedOut}
@@ -244,5 +261,8 @@ func (h responseHeaders) Values(name string) []string { return http.Header(h).Va
 
 func (h responseHeaders) Header(name string) (string, bool) {
 	values := h[name]
-	return strings.Join(values, ","), len(values) > 0
+	if len(values) == 0 {
+		return "", false
+	}
+	return strings.Join(values, ","), true
 }

@@ -24,7 +24,13 @@ type httpTargets struct {
 
 // hostTargets are targets by the host of URLs. A host has few: they differ in what else a
 // request says. The lists are not changed either.
-type hostTargets map[string][]*httpTarget
+type hostTargets struct {
+	byHost map[string][]*httpTarget
+	few    []*httpTarget // all, if it is quicker to look through them; else nil
+}
+
+// fewTargets is how many those are at most.
+const fewTargets = 8
 
 // hostKey is what a request says of its target. The scheme has a say because of its
 // default port, and the authority because a sidecar goes by it.
@@ -63,35 +69,42 @@ func (m *Mesh) addHTTPTarget(key *hostKey) (*call.Target, error) {
 	}
 	m.http.mu.Lock()
 	defer m.http.mu.Unlock()
-	next := hostTargets{}
+	next := hostTargets{byHost: make(map[string][]*httpTarget)}
 	if targets := m.http.current.Load(); targets != nil {
 		if t := targets.find(key); t != nil {
 			return t.Target, nil
 		}
-		next = maps.Clone(*targets)
+		next.byHost = maps.Clone(targets.byHost)
 	}
 	if next.count() >= maxHTTPTargets {
 		next.sweep()
 	}
 	t := &httpTarget{Target: m.acquire(name), key: *key}
 	t.used.Store(true)
-	next[key.host] = append(slices.Clip(next[key.host]), t)
+	next.byHost[key.host] = append(slices.Clip(next.byHost[key.host]), t)
+	if next.count() <= fewTargets {
+		next.few = slices.Concat(slices.Collect(maps.Values(next.byHost))...)
+	}
 	m.http.current.Store(&next)
 	return t.Target, nil
 }
 
 // find looks for one by its host, which is quicker than by the hash of a whole key.
-func (h hostTargets) find(key *hostKey) *httpTarget {
-	for _, t := range h[key.host] {
-		if t.key.scheme == key.scheme && t.key.authority == key.authority {
+func (h *hostTargets) find(key *hostKey) *httpTarget {
+	list := h.few
+	if list == nil {
+		list = h.byHost[key.host]
+	}
+	for _, t := range list {
+		if t.key == *key {
 			return t
 		}
 	}
 	return nil
 }
 
-func (h hostTargets) count() (n int) {
-	for _, list := range h {
+func (h *hostTargets) count() (n int) {
+	for _, list := range h.byHost {
 		n += len(list)
 	}
 	return n
@@ -99,7 +112,7 @@ func (h hostTargets) count() (n int) {
 
 // sweep releases the targets that were not used since the last sweep, or, if all
 // were, any half of them.
-func (h hostTargets) sweep() {
+func (h *hostTargets) sweep() {
 	h.release(func(t *httpTarget) bool { return !t.used.Swap(false) })
 	left := h.count()
 	h.release(func(*httpTarget) bool {
@@ -111,8 +124,8 @@ func (h hostTargets) sweep() {
 	})
 }
 
-func (h hostTargets) release(unwanted func(*httpTarget) bool) {
-	for host, list := range h {
+func (h *hostTargets) release(unwanted func(*httpTarget) bool) {
+	for host, list := range h.byHost {
 		var kept []*httpTarget
 		for _, t := range list {
 			if unwanted(t) {
@@ -121,8 +134,8 @@ func (h hostTargets) release(unwanted func(*httpTarget) bool) {
 				kept = append(kept, t)
 			}
 		}
-		if h[host] = kept; kept == nil {
-			delete(h, host)
+		if h.byHost[host] = kept; kept == nil {
+			delete(h.byHost, host)
 		}
 	}
 }

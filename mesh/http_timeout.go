@@ -18,9 +18,6 @@ type limits struct {
 // limited returns the request within what policy allows the call, and what of that is not
 // a deadline; nil for nothing.
 func (x *exchange) limited(req *http.Request) (*http.Request, *limits) {
-	if x.call.Timeout() == 0 && x.call.IdleTimeout() == 0 {
-		return req, nil
-	}
 	ctx := req.Context()
 	whole, sinceSent := x.call.Timeout(), x.call.TimeoutSinceSent()
 	late := sinceSent > 0 && uploads(req)
@@ -55,9 +52,6 @@ func (x *exchange) limited(req *http.Request) (*http.Request, *limits) {
 
 // answered returns what the application gets of a call within l.
 func (l *limits) answered(resp *http.Response, err error) (*http.Response, error) {
-	if l == nil {
-		return resp, err
-	}
 	if err != nil {
 		if why := call.Exceeded(l.ctx); why != nil {
 			err = why

@@ -21,11 +21,8 @@ func (x *exchange) watched(req *http.Request) *http.Request {
 }
 
 // learn takes what the policy goes by from a response: its latency, and the load that it
-// reports. resp is nil if there was none.
+// reports.
 func (x *exchange) learn(link *balancer.Link, resp *http.Response) {
-	if resp == nil {
-		return
-	}
 	x.call.Answered()
 	if !link.WantsLoad() {
 		return

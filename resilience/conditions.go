@@ -129,6 +129,7 @@ func (c *Conditions) names(r *Result) bool {
 		return c.retriesCode(r.Code)
 	}
 	switch s := r.Status; {
+	case s < 400:
 	case s >= 500 && s <= 599 && c.has(On5xx),
 		s >= 502 && s <= 504 && c.has(OnGatewayError),
 		s == 409 && c.has(OnRetriable4xx):
