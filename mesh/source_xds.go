@@ -98,7 +98,8 @@ func Plaintext() ServerOption { return ServerOption{channel: xds.CredsInsecure} 
 
 // TLSFiles secures the connection by TLS. ca is a PEM file with the authorities to
 // trust; certificate and key, both or neither, are PEM files with the identity to
-// present (gRFC A65). They are read again as they change.
+// present (gRFC A65). They are read again every ten minutes, and sooner for a while after
+// they changed or could not be used; connections that are open stay.
 func TLSFiles(ca, certificate, key string) ServerOption {
 	files := map[string]string{}
 	for field, path := range map[string]string{
