@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,8 +20,7 @@ import (
 	"github.com/weft-mesh/weft/resolver"
 )
 
-// rpc is one RPC: its way through policy, and the context that carries it to the
-// picker. That it is both keeps a call at one allocation.
+// rpc is one RPC: its way through policy, and a context that carries it to the picker.
 type rpc struct {
 	context.Context
 	call   call.Call
@@ -28,48 +28,69 @@ type rpc struct {
 	refuse *error             // why the last pick found nothing; nil if it did, or nothing yet
 
 	changed *changedRPC // nil if policy changes nothing of the request
+
+	watcher grpclb.Watcher
+	sampler call.Sampler
+}
+
+// rpcs are spare ones.
+var rpcs = sync.Pool{New: func() any { return &rpc{sampler: call.NewSampler()} }}
+
+// recycle has an RPC serve another that has ended and that nobody can have a hold on: grpc
+// knew it by carrier only, which is the application's to keep.
+func (r *rpc) recycle(by *carrier) {
+	if by.rpc = nil; r.call.Alone() && r.watcher.Idle() {
+		r.Context, r.cancel, r.refuse = nil, nil, nil
+		r.call = call.Call{}
+		rpcs.Put(r)
+	}
+}
+
+// carrier is a context that carries an RPC to the picker for as long as that is under way.
+type carrier struct {
+	context.Context
+	rpc *rpc // nil once it has ended
+}
+
+// Value makes the RPC findable.
+func (c *carrier) Value(key any) any {
+	if _, ok := key.(grpclb.CallKey); ok && c.rpc != nil {
+		return c.rpc
+	}
+	return c.Context.Value(key)
 }
 
 // begin lets an RPC in, routes it, sets the deadline that its route asks for, and has it
 // pass the filters, with the message of a unary call. After an error there is nothing to end.
-func (ch *channel) begin(ctx context.Context, method string, message any) (*rpc, error) {
-	// In this order: a step that all processors have to see, as letting in is, waits for
-	// what was written before, and what was written to new memory takes longest. For the
-	// same reason the literal is one, which is written in place.
+func (r *rpc) begin(ctx context.Context, ch *channel, method string, message any) error {
 	if err := ch.target.Open(); err != nil {
-		return nil, err
+		return err
 	}
-	r := &rpc{Context: ctx, call: call.Call{
-		Target: ch.target,
-		Client: ch.id,
-		Request: resolver.Request{
-			Authority: ch.target.Name,
-			Path:      method,
-			Method:    "POST",
-			Scheme:    "http",
-			GRPC:      true,
-		},
-	}}
-	r.call.Request.Headers = r
+	r.Context = ctx
+	r.call.Target, r.call.Client = ch.target, ch.id
+	req := &r.call.Request
+	req.Authority, req.Path, req.Method, req.Scheme = ch.target.Name, method, "POST", "http"
+	req.GRPC, req.Headers = true, r
 	if err := r.call.Route(ctx); err != nil {
-		return nil, err
+		r.call.End(unsent)
+		return err
 	}
 	if d := r.call.Timeout(); d > 0 {
 		r.Context, r.cancel = context.WithTimeout(ctx, d)
 	}
 	if r.call.Plain() {
-		return r, nil
+		return nil
 	}
-	if err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol, r.offer(message)); err != nil {
-		r.end(err)
-		return nil, err
+	err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol, r.offer(message))
+	if err != nil {
+		r.end(r.outcome(err))
 	}
-	return r, nil
+	return err
 }
 
 // end is called when grpc is finished with the call.
-func (r *rpc) end(err error) {
-	r.call.End(r.outcome(err))
+func (r *rpc) end(o balancer.Outcome) {
+	r.call.End(o)
 	if r.cancel != nil {
 		r.cancel()
 	}
@@ -96,29 +117,33 @@ func (r *rpc) outcome(err error) balancer.Outcome {
 // unary returns the innermost interceptor of a channel's unary calls.
 func (ch *channel) unary() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		r, err := ch.begin(ctx, method, req)
+		r := rpcs.Get().(*rpc)
+		err := r.begin(ctx, ch, method, req)
 		if err != nil {
 			return err
 		}
 		if !r.call.Direct() || len(opts) > 0 && slices.ContainsFunc(opts, tellsOfEnd) {
 			err = r.send(ch, &invocation{method, req, reply, cc, invoke, opts})
-			r.end(err)
+			r.end(r.outcome(err))
 			return r.explain(err)
 		}
 		// What most calls need, and nothing else.
+		retried := r.retried()
 		var began time.Duration
-		if r.retried() {
-			began = r.call.Clock()
+		if retried {
+			began = r.sampler.Clock()
 		}
-		if err = invoke(r, method, req, reply, cc, opts...); err != nil {
+		c := &carrier{r.Context, r}
+		if err = invoke(c, method, req, reply, cc, opts...); err != nil {
 			err = r.retry(r.Context, &invocation{method, req, reply, cc, invoke, opts}, nil, began, err)
-			r.end(err)
+			r.end(r.outcome(err))
 			return r.explain(err)
 		}
-		if r.retried() {
+		if retried {
 			r.call.Succeeded(began)
 		}
-		r.end(nil)
+		r.end(balancer.Outcome{})
+		r.recycle(c)
 		return nil
 	}
 }
@@ -155,7 +180,8 @@ func (r *rpc) send(ch *channel, in *invocation) error {
 
 // stream is the innermost interceptor of a channel's streams.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	r, err := ch.begin(ctx, method, nil)
+	r := new(rpc)
+	err := r.begin(ctx, ch, method, nil)
 	if empty(err, desc) {
 		return newEmptyStream(ctx, opts), nil
 	} else if err != nil {
@@ -287,7 +313,7 @@ func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
 		return grpclb.Picked{}, err
 	}
 	r.refuse = nil
-	picked := grpclb.Picked{Link: link, Watched: r.watched()}
+	picked := grpclb.Picked{Link: link, Watcher: &r.watcher, Wanted: r.watched()}
 	if r.changed != nil {
 		picked.Authority = r.authority(link.Endpoint())
 	}

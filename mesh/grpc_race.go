@@ -98,7 +98,7 @@ func (w *racer) Send() resilience.Result {
 
 // Drop implements call.Attempt.
 func (w *racer) Drop() {
-	w.end(w.err)
+	w.end(w.outcome(w.err))
 	w.bound.Stop()
 	w.stop()
 }

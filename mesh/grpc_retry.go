@@ -188,7 +188,7 @@ func (r *rpc) inTurn(in *invocation) error {
 	ctx := r.Context
 	bounded, bound := r.call.Bound(ctx, true)
 	r.Context = r.number(bounded, 1)
-	began := r.call.Clock()
+	began := r.sampler.Clock()
 	err := in.try(r)
 	if err == nil {
 		r.call.Succeeded(began)
@@ -199,7 +199,7 @@ func (r *rpc) inTurn(in *invocation) error {
 }
 
 // retry makes the attempts of a call within ctx that follow the first, which began at the
-// time of call.Clock and failed with err, if any do.
+// time of sampler.Clock and failed with err, if any do.
 func (r *rpc) retry(ctx context.Context, in *invocation, bound *call.Bound, began time.Duration, err error) error {
 	if !r.retried() { // by the route of the first attempt
 		r.ends(bound)

@@ -26,8 +26,9 @@ func (s *watchedStream) RecvMsg(m any) error {
 // endStream is end for a stream. One that ended by itself before any message says
 // nothing of how fast its endpoint is.
 func (r *rpc) endStream(err error) {
-	if r.call.Watched() && r.outcome(err).Err == nil {
+	o := r.outcome(err)
+	if r.call.Watched() && o.Err == nil {
 		r.call.Unwatch()
 	}
-	r.end(err)
+	r.end(o)
 }

@@ -25,10 +25,11 @@ type exchange struct {
 	body      *answerBody          // for the response; nil where none is at hand
 	status    int                  // of the response that is the application's
 	responded bool                 // the response passed the filters
+	sampler   call.Sampler
 }
 
 // exchanges are spare ones.
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any { return &exchange{sampler: call.NewSampler()} }}
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -246,7 +247,7 @@ func (x *exchange) end(o balancer.Outcome) {
 // hold on it any more.
 func (x *exchange) recycle() {
 	if x.call.Alone() {
-		*x = exchange{}
+		*x = exchange{sampler: x.sampler}
 		exchanges.Put(x)
 	}
 }

@@ -45,7 +45,7 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 // inTurn sends a request in attempts one after another, of which out is the first, within
 // bound.
 func (x *exchange) inTurn(view *balancer.View, req, out *http.Request, bound *call.Bound) (*http.Response, error) {
-	began := x.call.Clock()
+	began := x.sampler.Clock()
 	resp, err := x.try(view, out)
 	hold(out)
 	result := x.result(req, out, resp, err)

@@ -15,8 +15,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weft-mesh/weft/mesh"
+	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
 // countedCreds are per-RPC credentials that are new each time.
@@ -253,4 +257,85 @@ func TestStreamsBothWays(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// begun is told of each attempt that grpc begins.
+type begun chan struct{}
+
+func (b begun) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if _, ok := s.(*stats.Begin); ok {
+		b <- struct{}{}
+	}
+}
+
+func (begun) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (begun) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (begun) HandleConn(context.Context, stats.ConnStats)                       {}
+
+// TestRetryPolicyWithdrawn sends a call, which waited for endpoints, by a newer table, whose
+// route has nothing tried again.
+func TestRetryPolicyWithdrawn(t *testing.T) {
+	p := protocols[0]
+	cp := meshtest.NewControlPlane(t)
+	cp.Apply("services:\n" + p.service("orders") + "routes:\n  orders:\n    - {to: orders, retry: {" + again + "}}\n")
+	waits := make(begun, 10)
+	conn := dial(t, cp.Mesh(), "orders", grpc.WithStatsHandler(waits))
+	done := make(chan error, 1)
+	go func() {
+		done <- conn.Invoke(within(t, long), "/shop.Orders/Get", wrapperspb.String("7"), new(wrapperspb.StringValue), grpc.WaitForReady(true))
+	}()
+	receive(t, "the beginning of the call", waits)
+	b := p.scripted(t, "b", failFirst(1))
+	cp.Apply("services:\n" + p.service("others", b.Backend) + "routes:\n  orders:\n    - {to: others}\n")
+	if err := receive(t, "the end of the call", done); status.Code(err) != codes.Unavailable {
+		t.Errorf("error %v, want the backend's", err)
+	}
+	if got := b.Calls(); got != 1 {
+		t.Errorf("%d attempts, want 1", got)
+	}
+}
+
+// keptContexts are credentials that keep the contexts of calls.
+type keptContexts struct {
+	mu   sync.Mutex
+	kept []context.Context
+}
+
+func (k *keptContexts) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept = append(k.kept, ctx)
+	return nil, nil
+}
+
+func (k *keptContexts) RequireTransportSecurity() bool { return false }
+
+// TestContextsOutliveCalls looks at the contexts of calls that have ended: each has its own
+// call's values.
+func TestContextsOutliveCalls(t *testing.T) {
+	p := protocols[0]
+	type number struct{}
+	kept := new(keptContexts)
+	b := p.backend(t, "b")
+	m := meshtest.New(t, mesh.WithPolicy([]byte("services:\n"+p.service("orders", b)+"routes:\n  orders:\n    - {to: orders, timeout: 1m, retry: {"+again+"}}\n")))
+	conn := dial(t, m, "orders", grpc.WithPerRPCCredentials(kept))
+	var callers sync.WaitGroup
+	const calls = 100
+	for i := range calls {
+		callers.Go(func() {
+			if _, err := invoke(context.WithValue(within(t, long), number{}, i), conn, request{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	var numbers []int
+	for _, ctx := range kept.kept {
+		n, _ := ctx.Value(number{}).(int)
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	if numbers = slices.Compact(numbers); len(numbers) != calls {
+		t.Errorf("of %d calls, %d are found in the contexts", calls, len(numbers))
+	}
 }

@@ -25,8 +25,8 @@ type Call interface {
 	// The call reports the outcome itself, when it ends.
 	Pick(*balancer.View) (Picked, error)
 	// Failed takes what grpc says of an attempt that may have failed, when it is finished
-	// with it: for each pick that asked for that and that it had an answer to, whether or
-	// not anything was sent.
+	// with it: for each pick that wanted that and that it had an answer to, whether or not
+	// anything was sent.
 	Failed(gbalancer.DoneInfo)
 }
 
@@ -35,8 +35,9 @@ type Picked struct {
 	Link *balancer.Link
 	// Authority is what the call is to name as its authority. Empty leaves the channel's.
 	Authority string
-	// Watched reports whether Failed is to be called.
-	Watched bool
+	// Watcher is the call's own. Wanted reports whether Failed is to be called.
+	Watcher *Watcher
+	Wanted  bool
 }
 
 // picker is immutable; the views that it holds are not, and answer for themselves.
@@ -93,11 +94,8 @@ func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
 		// unless the application set that itself (gRFC A81).
 		result.Metadata = metadata.Pairs(":authority", picked.Authority)
 	}
-	switch link := picked.Link; {
-	case picked.Watched:
-		result.Done = watch(call, link)
-	case link.WantsLoad():
-		result.Done = func(info gbalancer.DoneInfo) { reportLoad(link, info.ServerLoad) }
+	if link := picked.Link; picked.Wanted || link.WantsLoad() {
+		result.Done = picked.Watcher.watch(call, link)
 	}
 	return result, nil
 }

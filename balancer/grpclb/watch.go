@@ -1,29 +1,27 @@
 package grpclb
 
 import (
-	"sync"
-
 	gbalancer "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/balancer"
 )
 
-// watcher is a PickResult.Done that is used again, so that watching a call allocates
-// nothing.
-type watcher struct {
-	call Call
+// Watcher watches the attempts of a call, one at a time. The zero value is ready, and one
+// that serves call after call allocates nothing for the later ones.
+type Watcher struct {
+	call Call           // nil while there is nothing to watch
 	link *balancer.Link // nil if loads that answers report are of no use
 	done func(gbalancer.DoneInfo)
 }
 
-var watchers sync.Pool
+// Idle reports whether grpc is finished with all that was watched.
+func (w *Watcher) Idle() bool { return w.call == nil }
 
 // watch returns a function for PickResult.Done, which grpc calls once.
-func watch(c Call, l *balancer.Link) func(gbalancer.DoneInfo) {
-	w, ok := watchers.Get().(*watcher)
-	if !ok {
-		w = newWatcher()
+func (w *Watcher) watch(c Call, l *balancer.Link) func(gbalancer.DoneInfo) {
+	if w.done == nil {
+		w.begin()
 	}
 	if w.call = c; l.WantsLoad() {
 		w.link = l
@@ -31,27 +29,20 @@ func watch(c Call, l *balancer.Link) func(gbalancer.DoneInfo) {
 	return w.done
 }
 
-func newWatcher() *watcher {
-	w := new(watcher)
+func (w *Watcher) begin() {
 	w.done = func(info gbalancer.DoneInfo) {
-		call, link := w.call, w.link
-		w.call, w.link = nil, nil
-		watchers.Put(w)
-		if link != nil {
-			reportLoad(link, info.ServerLoad)
+		call := w.call
+		w.call = nil
+		if w.link != nil {
+			reportLoad(w.link, info.ServerLoad)
+			w.link = nil
 		}
-		if mayHaveFailed(info) {
+		// Whatever its error, an attempt whose answer had begun is not tried again. grpc leaves
+		// out the error of one whose answer came before its request was sent.
+		if !info.BytesReceived || len(info.Trailer) > 0 && TrailersOnly(info.Trailer) {
 			call.Failed(info)
 		}
 	}
-	return w
-}
-
-// mayHaveFailed is false for attempts that succeeded, and for those whose answer had begun,
-// which nothing has tried again. grpc leaves out the error of one whose answer came before
-// its request was sent.
-func mayHaveFailed(info gbalancer.DoneInfo) bool {
-	return !info.BytesReceived || len(info.Trailer) > 0 && TrailersOnly(info.Trailer)
 }
 
 // TrailersOnly reports whether a trailer is the one block of headers of an answer without

@@ -95,17 +95,23 @@ func (c *Call) Attempted() int {
 	return max(1, int(c.tries.sent.Load()))
 }
 
-// Clock returns the time since epoch if what the first attempt of a call with a Policy takes
-// is to be learned, which is asked of one call in eight, else zero.
-func (c *Call) Clock() time.Duration {
-	if rand.Uint32()&7 == 0 {
-		return time.Since(epoch)
+// Sampler chooses the calls of which is learned what their first attempts take. Calls that
+// are made one after the other share one.
+type Sampler struct{ random rand.PCG }
+
+// NewSampler returns a sampler, which chooses at random.
+func NewSampler() Sampler { return Sampler{*rand.NewPCG(rand.Uint64(), rand.Uint64())} }
+
+// Clock returns the time since epoch for one in eight calls, else zero.
+func (s *Sampler) Clock() time.Duration {
+	if s.random.Uint64()&7 != 0 {
+		return 0
 	}
-	return 0
+	return time.Since(epoch)
 }
 
 // Succeeded says that the first answer to a call with a Policy is a success. began is the
-// time of Clock.
+// time of Sampler.Clock.
 func (c *Call) Succeeded(began time.Duration) {
 	if t := c.Cluster.Limits().Throttle(); t != nil {
 		t.Succeeded()
@@ -125,7 +131,7 @@ func (c *Call) took(d time.Duration) {
 // Retriable reports whether policy lets the request be tried again.
 func (c *Call) Retriable() bool { return c.route.Retriable(&c.Request) }
 
-// Again reports whether the result of the first attempt, which began at the time of Clock,
+// Again reports whether the result of the first attempt, which began at the time of Sampler.Clock,
 // is one to call Retry with. It learns from those that are not.
 func (c *Call) Again(r *resilience.Result, began time.Duration) bool {
 	p := c.Policy()

@@ -43,12 +43,16 @@ type Call struct {
 	epoch balancer.Epoch // of link
 }
 
-// Begin is Target.Open and then Route.
+// Begin is Target.Open and then Route; after an error there is nothing to end.
 func (c *Call) Begin(ctx context.Context) error {
 	if err := c.Target.Open(); err != nil {
 		return err
 	}
-	return c.Route(ctx)
+	err := c.Route(ctx)
+	if err != nil {
+		c.Target.Gate.leave()
+	}
+	return err
 }
 
 // Open lets one more call in, which is then to be routed. The error is an *[Error].
@@ -59,30 +63,21 @@ func (t *Target) Open() error {
 	return nil
 }
 
-// Route routes a call that was let in. The error is an *[Error], and the call has then
-// ended; else Enter has it pass the filters, and End ends it.
-func (c *Call) Route(ctx context.Context) error {
-	if err := c.find(ctx); err != nil {
-		c.Target.Gate.leave()
-		return err
-	}
-	return nil
-}
-
 // Reroute routes a call anew that has passed the filters. The error is an *[Error] or a
 // status that policy answers with.
 func (c *Call) Reroute(ctx context.Context) error {
-	if err := c.find(ctx); err != nil {
+	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+	if err := c.Route(ctx); err != nil {
 		return err
 	}
 	return c.answered()
 }
 
-// find finds the route and cluster of the call by the target's newest table, and
-// waits for the first one within ctx. A call whose route answers itself gets no
-// cluster but an Answer.
-func (c *Call) find(ctx context.Context) error {
-	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+// Route finds the route and cluster of a call that was let in by the target's newest
+// table, and waits for the first one within ctx. A call whose route answers itself gets no
+// cluster but an Answer. Enter has it pass the filters then, and End ends it, after an error
+// too, which is an *[Error].
+func (c *Call) Route(ctx context.Context) error {
 	table := c.Target.Table()
 	if table == nil {
 		var err error
@@ -107,7 +102,9 @@ func (c *Call) find(ctx context.Context) error {
 	if c.Cluster == nil {
 		return c.demand(ctx, table)
 	}
-	c.prefer()
+	if c.passed != nil {
+		c.prefer()
+	}
 	return nil
 }
 
@@ -154,8 +151,11 @@ func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == n
 // return.
 func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-	if err := c.admit(v); err != nil {
-		return nil, err
+	limits, priority := c.Cluster.Limits(), c.route.Priority()
+	if v.Aggregates() {
+		limits.Add(resilience.Requests, priority)
+	} else if !limits.Acquire(resilience.Requests, priority) {
+		return nil, limits.Exceeded(c.Cluster.Name(), resilience.Requests, priority)
 	}
 	var link *balancer.Link
 	var err error
@@ -164,15 +164,18 @@ func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.E
 	} else {
 		link, err = c.pickAsAsked(ctx, v, exclude)
 	}
-	if err == nil {
+	if err == nil && link.Endpoint().Cluster() != c.Cluster {
 		err = c.admitTo(link)
 	}
 	if err != nil {
-		c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
+		limits.Release(resilience.Requests, priority)
 		return nil, err
 	}
 	c.link, c.epoch = link, link.Epoch()
-	c.watchAttempt(link)
+	if c.watch != nil || link.WantsLatency() {
+		c.watchAttempt(link)
+	}
+	c.picked = true
 	return link, nil
 }
 
@@ -212,17 +215,26 @@ func (c *Call) End(o balancer.Outcome) {
 
 // Done ends the attempt under way, if any, with its outcome.
 func (c *Call) Done(o balancer.Outcome) {
-	if link := c.link; link != nil {
-		c.link = nil
-		if c.watch != nil {
-			c.unwatch(o)
-		}
-		c.leave(link)
-		o.Epoch = c.epoch
-		link.Done(o)
-		if t := c.Cluster.Limits().Throttle(); t != nil {
-			c.earn(t, o)
-		}
+	if c.link != nil {
+		c.done(o)
+	}
+}
+
+func (c *Call) done(o balancer.Outcome) {
+	link := c.link
+	c.link = nil
+	if c.watch != nil {
+		c.unwatch(o)
+	}
+	limits, priority := c.Cluster.Limits(), c.route.Priority()
+	limits.Release(resilience.Requests, priority)
+	if of := link.Endpoint().Cluster(); of != c.Cluster {
+		of.Limits().Release(resilience.Requests, priority)
+	}
+	o.Epoch = c.epoch
+	link.Done(o)
+	if t := limits.Throttle(); t != nil {
+		c.earn(t, o)
 	}
 }
 

@@ -20,14 +20,14 @@ type watch struct {
 // epoch is what instants are measured from, which is cheaper than to tell the time.
 var epoch = time.Now()
 
-// watchAttempt begins to measure an attempt, if its link asks for that. Whether a call
-// is measured shows with its first attempt: after that, others may use it already.
+// watchAttempt begins to measure an attempt, if its link asks for that, and else forgets the
+// last. Whether a call is measured shows with its first attempt: after that, others may use
+// it already.
 func (c *Call) watchAttempt(l *balancer.Link) {
 	wanted := l.WantsLatency()
 	if wanted && !c.picked {
 		c.watch = new(watch)
 	}
-	c.picked = true
 	switch {
 	case c.watch == nil:
 	case wanted:
