@@ -75,7 +75,6 @@ func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 	var err error
 	a.ClientStream, err = s.open(a, s.desc, s.cc, s.method, append(s.opts[:len(s.opts):len(s.opts)], grpc.OnFinish(a.finished))...)
 	if err != nil {
-		a.finished(err) // if it was not even begun
 		return a, err
 	}
 	if n > 1 {
@@ -255,7 +254,6 @@ func (s *retriedStream) SendMsg(m any) error {
 func (s *retriedStream) CloseSend() error {
 	s.mu.Lock()
 	s.ending.Lock()
-	again := s.closed
 	s.closed = true
 	a, replaying := s.current, s.current.replaying()
 	s.ending.Unlock()
@@ -263,9 +261,7 @@ func (s *retriedStream) CloseSend() error {
 	if replaying {
 		return nil // it is closed behind what was sent before
 	}
-	if !again {
-		a.sentAll()
-	}
+	a.sentAll()
 	return a.CloseSend()
 }
 

@@ -83,7 +83,7 @@ func (x *exchange) settle(ctx context.Context, bound *call.Bound, resp *http.Res
 	}
 	bound.Answered()
 	x.stopping(bound.Stop)
-	if _, upgraded := resp.Body.(io.Writer); bound.Bounds() && !upgraded {
+	if bound.Bounds() && more(resp) {
 		resp.Body = &boundBody{ReadCloser: resp.Body, bound: bound, ctx: ctx}
 	}
 	return resp, nil
@@ -96,6 +96,12 @@ func (x *exchange) stopping(stop func()) {
 		return
 	}
 	x.cancel = stop
+}
+
+// more reports whether there is a body yet to come.
+func more(resp *http.Response) bool {
+	_, upgraded := resp.Body.(io.Writer)
+	return !upgraded && resp.Body != http.NoBody
 }
 
 // boundBody is the body of a response of which something has to come now and then.
@@ -144,7 +150,6 @@ func (t *httpTries) Send() resilience.Result {
 	out, err := renewed(t.out)
 	if err != nil {
 		t.err = err
-		t.x.call.Commit()
 		return resilience.Result{Kind: resilience.Refused}
 	}
 	t.out = out
@@ -158,7 +163,6 @@ func (t *httpTries) Send() resilience.Result {
 func (t *httpTries) Drop() {
 	abandon(t.out)
 	t.x.drop(t.out.Context(), t.resp, t.err)
-	t.resp = nil
 	t.bound.Stop()
 }
 
@@ -234,25 +238,8 @@ func (x *exchange) failure(parent, ctx context.Context, err error) resilience.Re
 	if errors.As(err, new(*refusedStreamError)) {
 		return resilience.Result{Kind: resilience.RefusedStream}
 	}
-	var stream http2StreamError
-	if errors.As(err, &stream) && stream.Code == http2RefusedStream {
-		return resilience.Result{Kind: resilience.RefusedStream}
-	}
 	return resilience.Result{Kind: resilience.Reset}
 }
-
-// http2StreamError is as golang.org/x/net/http2.StreamError, which net/http lets its own
-// be seen as.
-type http2StreamError struct {
-	StreamID uint32
-	Code     uint32
-	Cause    error
-}
-
-func (http2StreamError) Error() string { return "stream error" }
-
-// http2RefusedStream is the error code REFUSED_STREAM (RFC 9113, section 7).
-const http2RefusedStream = 7
 
 // responseHeaders shows retry conditions an answer.
 type responseHeaders http.Header

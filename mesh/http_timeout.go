@@ -59,7 +59,7 @@ func (l *limits) answered(resp *http.Response, err error) (*http.Response, error
 		return resp, err
 	}
 	l.idle.Progress()
-	if _, upgraded := resp.Body.(io.Writer); !upgraded && resp.Body != http.NoBody {
+	if more(resp) {
 		resp.Body = &boundBody{ReadCloser: resp.Body, bound: l.idle, ctx: l.ctx}
 	}
 	return resp, nil

@@ -194,6 +194,20 @@ func TestAttemptNumbers(t *testing.T) {
 	})
 }
 
+// TestHedgedAttemptNumbers has a hedge say its number.
+func TestHedgedAttemptNumbers(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, p protocol) {
+		b := p.scripted(t, "b", func(n int) act { return act{hang: n == 1} })
+		m := p.counting(t, `, retryPolicy: {retryOn: 5xx, numRetries: 1, perTryTimeout: 0.05s}, hedgePolicy: {hedgeOnPerTryTimeout: true}`, b)
+		if got := responseHeader(t, p, m, "counted")("x-envoy-attempt-count"); got != "2" {
+			t.Errorf("x-envoy-attempt-count of the response is %q, want 2", got)
+		}
+		if diff := cmp.Diff([]string{"1", "2"}, b.headers("x-envoy-attempt-count")); diff != "" {
+			t.Errorf("x-envoy-attempt-count of requests (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestRetryStorm: a cluster that always fails, 1,000 callers and three retries each send
 // at most the budget more than there are calls (row Z2). All attempts take as long, which
 // they do in no other time than synctest's.

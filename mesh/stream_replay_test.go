@@ -2,10 +2,12 @@ package mesh_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -66,5 +68,62 @@ routes: {orders: [{to: orders, retry: {attempts: 2, on: [unavailable], backOff: 
 	}
 	if err := receive(t, "the end of what is sent", sent); err != nil || got != messages {
 		t.Errorf("%d answers, want %d; %v", got, messages, err)
+	}
+}
+
+// TestStreamGoesOnBehindReplay sends a message while what was sent before is sent again, which
+// the backend is in no hurry to read.
+func TestStreamGoesOnBehindReplay(t *testing.T) {
+	const messages = 1000
+	goOn := make(chan struct{})
+	var b *meshtest.Backend
+	b = meshtest.GRPC(t, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		first := b.Calls() == 1
+		if !first {
+			<-goOn
+		}
+		for n := 0; ; n++ {
+			in := new(wrapperspb.StringValue)
+			if err := s.RecvMsg(in); errors.Is(err, io.EOF) {
+				return s.SendMsg(wrapperspb.String(fmt.Sprint(n)))
+			} else if err != nil {
+				return err
+			}
+			if got := strings.TrimLeft(in.GetValue(), " "); got != fmt.Sprint(n) {
+				t.Errorf("message %d is %q", n, got)
+			}
+			if first && n == messages-1 {
+				return status.Error(codes.Unavailable, "once")
+			}
+		}
+	}))
+	m := meshtest.New(t, mesh.WithPolicy([]byte(`services: {orders: {protocol: grpc, connectTimeout: 60s, endpoints: ["`+b.Addr+`"]}}
+routes: {orders: [{to: orders, retry: {attempts: 2, on: [unavailable], bufferLimit: 10000000, backOff: {baseInterval: 1ms}}}]}`)))
+	ctx := within(t, long)
+	s := openStream(t, ctx, dial(t, m, "orders"))
+	send := func(n int) error { return s.SendMsg(wrapperspb.String(fmt.Sprintf("%1000d", n))) }
+	for n := range messages {
+		if err := send(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	received := make(chan error, 1)
+	reply := new(wrapperspb.StringValue)
+	go func() { received <- s.RecvMsg(reply) }()
+	if err := b.AwaitCalls(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		err := send(messages)
+		sent <- errors.Join(err, s.CloseSend())
+	}()
+	pause(ctx, nil, 10*time.Millisecond) // in which it would be sent ahead of others
+	close(goOn)
+	if err := receive(t, "the end of what is sent", sent); err != nil {
+		t.Error(err)
+	}
+	if err := receive(t, "the answer", received); err != nil || reply.GetValue() != fmt.Sprint(messages+1) {
+		t.Errorf("%v, of %s messages, want %d", err, reply.GetValue(), messages+1)
 	}
 }
