@@ -75,7 +75,9 @@ func New(opts ...Option) (*Mesh, error) {
 	config := resolver.Config{Source: src.resources, Logger: o.logger}
 	o.local(&config)
 	config.NewCluster = func(name string) *balancer.Cluster {
-		return balancer.NewCluster(name, balancer.ClusterOptions{Logger: o.logger, Local: config.Local, Prober: healthcheck.New})
+		c := balancer.NewCluster(name, balancer.ClusterOptions{Logger: o.logger, Local: config.Local, Prober: healthcheck.New})
+		m.gate.Join(c.Limits())
+		return c
 	}
 	m.resolver, err = resolver.New(config)
 	if err != nil {

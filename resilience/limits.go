@@ -125,9 +125,10 @@ type Limits struct {
 
 // counter has a cache line of its own, because all calls of a cluster write it.
 type counter struct {
-	n    atomic.Int64
-	most atomic.Int64 // one more than there may be; 0 for what Limits.Max says
-	_    [48]byte
+	n     atomic.Int64
+	most  atomic.Int64 // one more than there may be; 0 for what Limits.Max says
+	calls atomic.Int64 // see Limits.Calls
+	_     [40]byte
 }
 
 // Configure sets the thresholds; nil means the defaults. What is in flight stays counted.
@@ -201,6 +202,10 @@ func (l *Limits) InFlight(r Resource, p Priority) int64 {
 	}
 	return l.counts[p][r].n.Load()
 }
+
+// Calls is a number for who counts the calls whose requests are counted here. Limits leave it
+// alone: it is here because it then shares a cache line with that of most requests.
+func (l *Limits) Calls() *atomic.Int64 { return &l.counts[PriorityDefault][Requests].calls }
 
 // Acquire counts one more of a resource unless that would be over its limit; Release
 // must follow if it returns true.

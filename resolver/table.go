@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-mesh/weft/balancer"
@@ -22,6 +23,7 @@ type Table struct {
 	host     *boundHost   // of all calls, where the target says which or there is but one; else nil
 	hosts    []*boundHost // by virtual host; nil where the target says which
 	clusters []*balancer.Cluster
+	last     *balancer.Cluster // of the last route that has one; nil if it has none
 	filters  []Filter
 	demanded map[string]*demand // by cluster; those that calls asked for by name
 }
@@ -142,6 +144,9 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 			}
 			routes[i].settle()
 		}
+		if n := len(routes); n > 0 && len(routes[n-1].destinations) > 0 {
+			t.last = routes[n-1].destinations[0].Cluster
+		}
 		bound := &boundHost{h, routes}
 		if t.hosts != nil {
 			t.hosts[h.ordinal] = bound
@@ -215,6 +220,17 @@ func (t *Table) hostOf(r *Request) (*boundHost, error) {
 // Clusters returns the clusters that the table refers to, each once, by name. The
 // slice must not be changed.
 func (t *Table) Clusters() []*balancer.Cluster { return t.clusters }
+
+// Calls is where the calls of the table are best counted, of those that there are at the
+// limits of its clusters: at the one whose limits most of the calls count at anyway, for all
+// that can be told. That is the last route's, which takes what no other takes. Nil if it has
+// none, or if there is no table.
+func (t *Table) Calls() *atomic.Int64 {
+	if t == nil || t.last == nil {
+		return nil
+	}
+	return t.last.Limits().Calls()
+}
 
 // Filters returns the listener's HTTP filters in order, less the router. The slice
 // must not be changed.

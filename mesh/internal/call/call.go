@@ -3,6 +3,7 @@ package call
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -19,6 +20,8 @@ type Call struct {
 	Target  *Target
 	Request resolver.Request
 
+	// In is where Target.Open counted the call.
+	In *atomic.Int64
 	// Client stands for the gRPC channel or HTTP transport that the call is made
 	// through, in hash policies; not 0.
 	Client uint64
@@ -45,22 +48,24 @@ type Call struct {
 
 // Begin is Target.Open and then Route; after an error there is nothing to end.
 func (c *Call) Begin(ctx context.Context) error {
-	if err := c.Target.Open(); err != nil {
+	var err error
+	if c.In, err = c.Target.Open(); err != nil {
 		return err
 	}
-	err := c.Route(ctx)
-	if err != nil {
-		c.Target.Gate.leave()
+	if err = c.Route(ctx); err != nil {
+		c.In.Add(-1)
 	}
 	return err
 }
 
-// Open lets one more call in, which is then to be routed. The error is an *[Error].
-func (t *Target) Open() error {
-	if !t.Gate.enter() {
-		return t.refuse(ErrClosed, codes.Canceled, ErrClosed)
+// Open lets one more call in, for Call.In, which is then to be routed. The error is an
+// *[Error].
+func (t *Target) Open() (*atomic.Int64, error) {
+	in := t.Gate.enter(t.Table().Calls())
+	if in == nil {
+		return nil, t.refuse(ErrClosed, codes.Canceled, ErrClosed)
 	}
-	return nil
+	return in, nil
 }
 
 // Reroute routes a call anew that has passed the filters. The error is an *[Error] or a
@@ -210,7 +215,7 @@ func (c *Call) End(o balancer.Outcome) {
 	if c.passed != nil {
 		c.passed.end(o)
 	}
-	c.Target.Gate.leave()
+	c.In.Add(-1)
 }
 
 // Done ends the attempt under way, if any, with its outcome.

@@ -17,11 +17,11 @@ var ErrRefused = errors.New("the call is refused by policy")
 // Accept routes a call that came in to a server. The error is an *[Error], and the call
 // has then ended; else Admit has it pass the filters, and End ends it.
 func (c *Call) Accept(ctx context.Context) error {
-	if !c.Target.Gate.enter() {
+	if c.In = c.Target.Gate.enter(nil); c.In == nil {
 		return c.Target.refuse(ErrClosed, codes.Unavailable, ErrClosed)
 	}
 	if err := c.accept(ctx); err != nil {
-		c.Target.Gate.leave()
+		c.In.Add(-1)
 		return err
 	}
 	return nil

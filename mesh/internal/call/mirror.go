@@ -123,13 +123,12 @@ func (m *Mirrors) begin(c *Call, p *resolver.Mirror, to *balancer.Cluster) *Mirr
 		m.Drop("too many at once")
 		return nil
 	}
-	if !m.gate.enter() {
+	in := m.gate.enter(nil)
+	if in == nil {
 		return nil
 	}
-	target := *c.Target
-	target.Gate = &m.gate
 	return &Mirror{Policy: p, all: m, Of: c.Cluster.Name(), Call: Call{
-		Target: &target, Request: c.Request, Client: c.Client,
+		Target: c.Target, In: in, Request: c.Request, Client: c.Client,
 		Cluster: to, route: c.route, copied: true,
 	}}
 }
