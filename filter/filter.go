@@ -48,7 +48,9 @@ type ResponseFollower interface {
 type TrailerFollower interface {
 	Follower
 	// Trailer is called when the response's body has ended and a trailer came: always
-	// so under gRPC, unless there was no response. It may change r.Trailer.
+	// so under gRPC, unless there was no response. It may change r.Trailer. A response of
+	// gRPC that is nothing but a trailer (Trailers-Only) has no Status, and is no
+	// [ResponseFollower]'s.
 	Trailer(r *Response)
 }
 

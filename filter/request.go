@@ -81,4 +81,8 @@ type Response struct {
 	Endpoint string
 	// Cluster is the name of the cluster that it is of; empty without one.
 	Cluster string
+	// Err, set by a [TrailerFollower], is what a gRPC call ends with in place of its own
+	// status, as an error of Request is. It has no effect on HTTP, whose caller has the
+	// response by then.
+	Err error
 }

@@ -117,6 +117,7 @@ func (f *followed) finish(opts []grpc.CallOption, err error) error {
 	}
 	if f.trailer != nil {
 		f.trailer = f.rpc.call.Trailer(filter.OwnMetadata(f.trailer))
+		f.err = cmp.Or(f.err, f.rpc.call.TrailerFailed())
 	}
 	f.ended = true
 	for _, o := range opts {

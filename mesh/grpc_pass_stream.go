@@ -160,7 +160,10 @@ func (s *passedStream) RecvMsg(m any) error {
 	if err != nil || !s.servers {
 		s.deliver()
 	}
-	return err
+	if err != nil {
+		return s.followed.refused(err) // the trailer's filters may say more
+	}
+	return nil
 }
 
 func (s *passedStream) recv(m any) error {

@@ -140,6 +140,9 @@ func (p *inboundResponse) finish(err error) error {
 		p.cancel()
 	}
 	trailer := p.rpc.call.Trailer(trailers)
+	if failed := p.rpc.call.TrailerFailed(); failed != nil && p.err == nil {
+		err = p.server.outside(&p.rpc.call, failed)
+	}
 	if len(trailer) > 0 {
 		_ = p.down.SetTrailer(trailer)
 	}

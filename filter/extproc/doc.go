@@ -10,8 +10,11 @@
 // Each call has one stream to the server (envoy.service.ext_proc.v3.ExternalProcessor),
 // opened at its first event and ended with the call, or when no event is left to send. By
 // processing_mode, the server gets the request's header and body, the response's header, body
-// and trailer, and may change each of them or, but at the trailer, answer the call itself
-// (immediate_response): once a response has begun, that breaks it off. Mutations are subject to mutation_rules, as in Envoy: by
+// and trailer, and may change each of them or answer the call itself
+// (immediate_response): once a response has begun, that breaks it off, and at the trailer it
+// is the status of a gRPC call, with its headers as the trailer, and nothing to HTTP. A gRPC
+// client's response that is a trailer alone (Trailers-Only) is a header to the server, with
+// end_of_stream, by response_header_mode (gRFC A93). Mutations are subject to mutation_rules, as in Envoy: by
 // default x-envoy- headers stay as they are. Host and names that begin with a colon are
 // sent and never changed (gRFC A93), nor are content-length and transfer-encoding. The
 // server gets no metadata of the call but what the events hold.
@@ -54,7 +57,7 @@
 // or with an error, a call fails. Bodies of FULL_DUPLEX_STREAMED and GRPC, and what comes
 // with them, have as long as the call. It fails: under HTTP with 504 or status_on_error (500), under
 // gRPC with UNAVAILABLE. With failure_mode_allow it goes on without the server. An answer
-// to a trailer comes too late to fail a call, whose body the caller has: without
+// to a trailer comes too late to fail an HTTP call, whose body the caller has: without
 // failure_mode_allow, the trailer is dropped then. A stream that the server ends
 // with OK leaves the rest of the call alone.
 //

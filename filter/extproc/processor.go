@@ -211,7 +211,7 @@ func (c *processing) follower(body bool) filter.Follower {
 		return nil
 	case over:
 		return c
-	case response && (trailer || c.overridable()):
+	case response && (trailer || c.overridable() || c.request.GRPC): // whose trailer may be all there is
 		return &responseAndTrailer{responseOnly{c}, trailerOnly{c}}
 	case response:
 		return &responseOnly{c}
@@ -267,12 +267,42 @@ func (c *processing) requestOver() {
 type trailerOnly struct{ *processing }
 
 func (c *trailerOnly) Trailer(r *filter.Response) {
-	if c.replaced || c.trailed || !c.mode.sendsTrailer() { // by a mode_override
+	var err error
+	switch {
+	case c.stream.response.grpc && r.Status == 0:
+		err = c.alone(r)
+	case c.replaced || c.trailed || !c.mode.sendsTrailer(): // by a mode_override
+	default:
+		err = c.trailer(r)
+	}
+	if err == nil {
 		return
 	}
-	if c.trailer(r) != nil { // the call cannot be failed any more
-		r.Trailer.DelFunc(func(string) bool { return true })
+	r.Err = err
+	r.Trailer.DelFunc(func(string) bool { return true })
+	if reply := filter.ReplyOf(err); reply != nil && c.stream.response.grpc {
+		for name, values := range reply.Header {
+			for _, v := range values {
+				r.Trailer.Add(filter.NewHeaderName(name), v)
+			}
+		}
 	}
+}
+
+// alone has a gRPC response processed that is a trailer alone, as the header with which it
+// ends (gRFC A93; Envoy).
+func (c *processing) alone(r *filter.Response) error {
+	if !c.mode.sendsResponse() {
+		return nil
+	}
+	d := &c.stream.response
+	d.notes = attributes(c.responseAttributes, r.Request)
+	var body filter.Body // none
+	return c.process(&part{direction: d, header: &r.Trailer, body: &body, event: &servicev3.ProcessingRequest{
+		Request: &servicev3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &servicev3.HttpHeaders{
+			Headers: c.forward.headerMap(&r.Trailer, ":status", "200"), EndOfStream: true,
+		}},
+	}})
 }
 
 // trailer has the trailer processed.

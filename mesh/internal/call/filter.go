@@ -157,6 +157,15 @@ func (c *Call) Trailer(trailer filter.Header) map[string][]string {
 	return p.response.Trailer.Map()
 }
 
+// TrailerFailed is what the call ends with in place of its status, because a filter would
+// have it so at the trailer; nil for its status. It is as Enter's.
+func (c *Call) TrailerFailed() error {
+	if c.passed == nil || c.passed.response.Err == nil {
+		return nil
+	}
+	return c.filtered(c.passed.response.Err)
+}
+
 // end tells the filters how the call ended.
 func (p *passed) end(o balancer.Outcome) {
 	if p.follower == nil {
