@@ -234,33 +234,40 @@ func exchange(t *testing.T, s grpc.ClientStream, want string) {
 }
 
 // TestCloseWaitsForCalls closes a mesh under a call, which finishes, while new ones
-// are refused.
+// are refused. The call is its target's first, or one that finds policy there.
 func TestCloseWaitsForCalls(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, p protocol) {
-		b := p.backend(t, "b")
-		b.SetDelay(time.Hour)
-		m := oneService(t, p, b)
-		call := p.client(t, m, "orders")
-		ctx, cancel := context.WithCancel(context.Background())
-		called := make(chan error, 1)
-		go func() {
-			_, err := call(ctx, request{})
-			called <- err
-		}()
-		if err := b.AwaitCalls(within(t, long), 1); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Close(within(t, 20*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Close with a call in flight: %v", err)
-		}
-		if _, err := call(within(t, long), request{}); !errors.Is(err, mesh.ErrClosed) {
-			t.Errorf("call of a closed mesh: %v", err)
-		}
-		cancel()
-		if err := receive(t, "the end of the call that was cancelled", called); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) {
-			t.Errorf("call that was cancelled: %v", err)
-		}
-	})
+	for _, before := range []int64{0, 1} {
+		eachProtocol(t, func(t *testing.T, p protocol) {
+			b := p.backend(t, "b")
+			m := oneService(t, p, b)
+			call := p.client(t, m, "orders")
+			for range before {
+				if _, err := call(within(t, long), request{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.SetDelay(time.Hour)
+			ctx, cancel := context.WithCancel(context.Background())
+			called := make(chan error, 1)
+			go func() {
+				_, err := call(ctx, request{})
+				called <- err
+			}()
+			if err := b.AwaitCalls(within(t, long), before+1); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Close(within(t, 20*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Close with a call in flight: %v", err)
+			}
+			if _, err := call(within(t, long), request{}); !errors.Is(err, mesh.ErrClosed) {
+				t.Errorf("call of a closed mesh: %v", err)
+			}
+			cancel()
+			if err := receive(t, "the end of the call that was cancelled", called); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) {
+				t.Errorf("call that was cancelled: %v", err)
+			}
+		})
+	}
 }
 
 // TestCloseLetsCallsFinish closes a mesh that has all the time: the call succeeds.
