@@ -34,7 +34,7 @@ type rpc struct {
 }
 
 // rpcs are spare ones.
-var rpcs = sync.Pool{New: func() any { return &rpc{sampler: call.NewSampler()} }}
+var rpcs = sync.Pool{New: func() any { return new(rpc) }}
 
 // recycle has an RPC serve another that has ended and that nobody can have a hold on: grpc
 // knew it by carrier only, which is the application's to keep.
@@ -314,7 +314,7 @@ func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
 		return grpclb.Picked{}, err
 	}
 	r.refuse = nil
-	picked := grpclb.Picked{Link: link, Watcher: &r.watcher, Wanted: r.watched()}
+	picked := grpclb.Picked{Link: link, Watcher: &r.watcher, Wanted: r.retried() || r.call.Throttled()}
 	if r.changed != nil {
 		picked.Authority = r.authority(link.Endpoint())
 	}

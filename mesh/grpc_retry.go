@@ -20,9 +20,6 @@ import (
 	"github.com/weft-mesh/weft/resilience"
 )
 
-// watched reports whether the call has a use for Failed.
-func (r *rpc) watched() bool { return r.retried() || r.call.Throttled() }
-
 // retried reports whether policy may have the RPC tried again.
 func (r *rpc) retried() bool { return r.call.Policy() != nil }
 

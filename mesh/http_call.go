@@ -29,7 +29,7 @@ type exchange struct {
 }
 
 // exchanges are spare ones.
-var exchanges = sync.Pool{New: func() any { return &exchange{sampler: call.NewSampler()} }}
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {

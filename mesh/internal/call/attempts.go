@@ -95,16 +95,19 @@ func (c *Call) Attempted() int {
 	return max(1, int(c.tries.sent.Load()))
 }
 
-// Sampler chooses the calls of which is learned what their first attempts take. Calls that
-// are made one after the other share one.
-type Sampler struct{ random rand.PCG }
+// Sampler chooses the calls of which is learned what their first attempts take: one in
+// eight, at random. Calls that are made one after the other share one. The zero value is
+// ready.
+type Sampler struct{ lots uint64 } // random, three bits for a call, under a one
 
-// NewSampler returns a sampler, which chooses at random.
-func NewSampler() Sampler { return Sampler{*rand.NewPCG(rand.Uint64(), rand.Uint64())} }
-
-// Clock returns the time since epoch for one in eight calls, else zero.
+// Clock returns the time since epoch for a call that is chosen, else zero.
 func (s *Sampler) Clock() time.Duration {
-	if s.random.Uint64()&7 != 0 {
+	if s.lots <= 1 { // all are drawn
+		s.lots = rand.Uint64() | 1<<63
+	}
+	lot := s.lots & 7
+	s.lots >>= 3
+	if lot != 0 {
 		return 0
 	}
 	return time.Since(epoch)
