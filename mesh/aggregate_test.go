@@ -138,6 +138,13 @@ func TestAggregateLimits(t *testing.T) {
 				t.Errorf("%s: %v, want the limit of a", target, err)
 			}
 		}
+		for _, c := range debug(m).Clusters {
+			for _, e := range c.Endpoints {
+				if e.InFlight > 1 {
+					t.Errorf("%s: %d calls in flight, of which all but one were refused", c.Name, e.InFlight)
+				}
+			}
+		}
 		cancel()
 		receive(t, "the end of the call", ended)
 		if _, err := call(within(t, long), request{}); err != nil {

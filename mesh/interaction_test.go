@@ -59,6 +59,7 @@ func TestInteractions(t *testing.T) {
 		{name: "per-try-beyond-deadline", route: retry + ", perTryTimeout: 100ms}", script: []step{{0, hangs}}, deadline: 50, want: "1@0 deadline@50"},
 
 		{name: "per-try", route: retry + ", perTryTimeout: 50ms}", script: []step{{0, hangs}, {10, ok}}, want: "1@0 2@50 ok@60"},
+		{name: "per-try breaks", limits: "}, breaker: {endpoint: {consecutiveFailures: 1, openTime: 1h}", route: retry + ", perTryTimeout: 50ms}", script: []step{{0, hangs}}, want: "1@0 overloaded@50"},
 		{name: "per-try-not-named", route: "retry: {on: [connect-failure], perTryTimeout: 50ms}", script: []step{{0, hangs}}, want: "1@0 deadline@50"},
 		{name: "per-try-in-hedge", route: byTimeout, script: []step{{80, ok}, {0, hangs}}, want: "1@0 2@50 ok@80"},
 		{name: "per-try-in-hedge, second wins", route: byTimeout, script: []step{{0, hangs}, {10, ok}}, want: "1@0 2@50 ok@60"},
@@ -93,7 +94,7 @@ func TestInteractions(t *testing.T) {
 		{name: "cancel-in-backoff, hedged", route: after + ", hedge: {delay: 1h}", script: []step{{10, asks("1", "1000")}}, cancel: 30, want: "1@0 canceled@30"},
 		{name: "cancel-in-pick", route: retry + "}", script: nil, cancel: 30, want: "unreachable@0", grpc: "unreachable@0"},
 
-		{name: "refused", route: retry + "}", limits: "maxRequests: 0", script: []step{{0, ok}}, want: "overloaded@0"},
+		{name: "refused", route: patient + "}", limits: "maxRequests: 0", script: []step{{0, ok}}, want: "overloaded@0"},
 		{name: "refused-hedge", route: byDelay, limits: "maxRequests: 1", script: []step{{100, ok}}, want: "1@0 ok@100"},
 		{name: "route timeout", route: "timeout: 70ms, " + retry + "}", script: []step{{10, fails}, {0, hangs}}, want: "1@0 2@10 deadline@70"},
 	} {

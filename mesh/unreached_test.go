@@ -89,6 +89,23 @@ func TestHedgeWithoutBody(t *testing.T) {
 	})
 }
 
+// TestRetryWithoutBody has a retry fail because the body cannot be had again: that is what
+// the call comes to, as what was answered before is gone.
+func TestRetryWithoutBody(t *testing.T) {
+	body := func() []piece { return []piece{{nil, "a"}} }
+	gone := errors.New("just once")
+	replaying(t, "retry: {attempts: 4, statusCodes: [503], backOff: {baseInterval: 1ms}}", body, func(_ int, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}, func(t *testing.T, r *replayed) {
+		req := r.request(t)
+		req.GetBody = func() (io.ReadCloser, error) { return nil, gone }
+		if resp, err := r.Mesh.Transport(r.Transport).RoundTrip(req); !errors.Is(err, gone) { //nolint:bodyclose // there is none
+			t.Error(resp, err)
+		}
+	})
+}
+
 // TestCanceledBodyIsNotRead has a request canceled whose body is being read: once the call
 // has returned, the memory that the body reads into is the application's.
 func TestCanceledBodyIsNotRead(t *testing.T) {
