@@ -110,8 +110,10 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 			out = x.rehost(out, link.Endpoint())
 		}
 		out = x.readdress(out, link.Endpoint())
-		var resp *http.Response
-		out, resp, err = x.roundTrip(out)
+		resp, err := x.roundTrip(x.watched(out))
+		if err != nil {
+			out, resp, err = x.wait(out, err)
+		}
 		switch {
 		case err == nil:
 			commit(out)

@@ -86,17 +86,13 @@ func (w *connWait) over() bool {
 	}
 }
 
-// roundTrip sends a request over a connection of x.conn. Where there are as many
-// connections as policy allows, and all are in use, it waits for one of the endpoint's to
+// wait sends a request again that failed with err. Where there are as many connections as
+// policy allows, and all are in use, it waits for one of the endpoint's to
 // be free, or for a new one, as long as the request's context lasts: net/http hands free
 // ones to those that wait in the order in which they came. Only a request that was refused
 // a connection comes to wait, so that others need not be followed. It returns the request
 // that was sent last.
-func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, error) {
-	resp, err := x.attempt(x.watched(req))
-	if err == nil {
-		return req, resp, nil
-	}
+func (x *exchange) wait(req *http.Request, err error) (*http.Request, *http.Response, error) {
 	if !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
 		return req, nil, err
 	}
@@ -108,12 +104,12 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Request, *http.Response, 
 	defer w.end()
 	ctx := context.WithValue(again.Context(), connWaitKey{}, w)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.end() }})
-	resp, err = x.conn.loaded().send(x.conn.endpoint, x.watched(again.WithContext(ctx)))
+	resp, err := x.conn.loaded().send(x.conn.endpoint, x.watched(again.WithContext(ctx)))
 	return again, resp, err
 }
 
-// attempt sends a request over a connection of x.conn, as policy has it tried again or not.
-func (x *exchange) attempt(req *http.Request) (*http.Response, error) {
+// roundTrip sends a request over a connection of x.conn, as policy has it tried again or not.
+func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 	p := x.conn.loaded()
 	if x.call.Policy() == nil || !p.streams() {
 		return p.send(x.conn.endpoint, req)
