@@ -109,7 +109,9 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		if !x.call.Plain() {
 			out = x.rehost(out, link.Endpoint())
 		}
-		out = x.readdress(out, link.Endpoint())
+		if to := link.Endpoint().OriginalDst(); to != nil {
+			out = readdress(out, to)
+		}
 		resp, err := x.roundTrip(x.watched(out))
 		if err != nil {
 			out, resp, err = x.wait(out, err)
@@ -117,7 +119,10 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		switch {
 		case err == nil:
 			commit(out)
-			x.learn(link, resp)
+			x.call.Answered()
+			if link.WantsLoad() {
+				learnLoad(link, resp)
+			}
 			heed(link.Endpoint(), resp)
 			return resp, nil
 		case errors.Is(err, resilience.ErrLimit):
@@ -184,9 +189,11 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 			return x.refused(req, err)
 		}
 	}
-	if conn := x.upgraded(resp); conn != nil {
-		resp.Body = conn
-		return resp, nil
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		if conn := x.upgraded(resp); conn != nil {
+			resp.Body = conn
+			return resp, nil
+		}
 	}
 	if resp.Body == http.NoBody {
 		x.end(balancer.Outcome{Code: resp.StatusCode})

@@ -70,15 +70,14 @@ type pool struct {
 	vacant  chan struct{} // of one: told when the last connection was closed
 }
 
-// send sends a request over a connection to the endpoint, which is e.
-func (p *pool) send(e *balancer.Endpoint, req *http.Request) (*http.Response, error) {
-	return p.RoundTrip(p.aim(e, req))
-}
-
 func (c *endpointConn) loaded() *pool {
 	if p := c.pool.Load(); p != nil {
 		return p
 	}
+	return c.load()
+}
+
+func (c *endpointConn) load() *pool {
 	c.pool.CompareAndSwap(nil, c.newPool())
 	return c.pool.Load()
 }

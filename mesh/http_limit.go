@@ -104,7 +104,8 @@ func (x *exchange) wait(req *http.Request, err error) (*http.Request, *http.Resp
 	defer w.end()
 	ctx := context.WithValue(again.Context(), connWaitKey{}, w)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.end() }})
-	resp, err := x.conn.loaded().send(x.conn.endpoint, x.watched(again.WithContext(ctx)))
+	p := x.conn.loaded()
+	resp, err := p.RoundTrip(p.aim(x.conn.endpoint, x.watched(again.WithContext(ctx))))
 	return again, resp, err
 }
 
@@ -112,7 +113,7 @@ func (x *exchange) wait(req *http.Request, err error) (*http.Request, *http.Resp
 func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 	p := x.conn.loaded()
 	if x.call.Policy() == nil || !p.streams() {
-		return p.send(x.conn.endpoint, req)
+		return p.RoundTrip(p.aim(x.conn.endpoint, req))
 	}
 	return x.once(p, req)
 }

@@ -12,9 +12,8 @@ import (
 // readdress has a request to an ORIGINAL_DST cluster go to the address that a header
 // or the cluster's port override says, instead of where its URL does. What the request
 // names as its host stays.
-func (x *exchange) readdress(req *http.Request, e *balancer.Endpoint) *http.Request {
-	to := e.OriginalDst()
-	if to == nil || to.Header == "" && to.Port == 0 {
+func readdress(req *http.Request, to *balancer.OriginalDst) *http.Request {
+	if to.Header == "" && to.Port == 0 {
 		return req
 	}
 	address := hostPort(req)

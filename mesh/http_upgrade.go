@@ -17,12 +17,9 @@ type upgradedBody struct {
 	once sync.Once
 }
 
-// upgraded returns the body of a response for the caller to use the connection; nil if it
-// is not of one that was upgraded.
+// upgraded returns the body of a response that switches protocols for the caller to use the
+// connection; nil if it cannot be.
 func (x *exchange) upgraded(resp *http.Response) io.ReadWriteCloser {
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil
-	}
 	conn, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok {
 		return nil

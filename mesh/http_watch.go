@@ -20,13 +20,8 @@ func (x *exchange) watched(req *http.Request) *http.Request {
 	}))
 }
 
-// learn takes what the policy goes by from a response: its latency, and the load that it
-// reports.
-func (x *exchange) learn(link *balancer.Link, resp *http.Response) {
-	x.call.Answered()
-	if !link.WantsLoad() {
-		return
-	}
+// learnLoad takes the load that a response reports.
+func learnLoad(link *balancer.Link, resp *http.Response) {
 	if reportLoad(link, resp.Header) || resp.Body == nil || resp.Body == http.NoBody {
 		return
 	}

@@ -53,11 +53,17 @@ func (c *Call) Sent() {
 
 // Answered says that the attempt's answer has begun.
 func (c *Call) Answered() {
-	if !c.Watched() {
+	if c.watch != nil {
+		c.watch.answered()
+	}
+}
+
+func (w *watch) answered() {
+	if w.link.Load() == nil {
 		return
 	}
-	if l := c.watch.link.Swap(nil); l != nil {
-		l.Answered(c.watch.age())
+	if l := w.link.Swap(nil); l != nil {
+		l.Answered(w.age())
 	}
 }
 
