@@ -86,12 +86,12 @@ func (w *connWait) over() bool {
 	}
 }
 
-// wait sends a request again that failed with err. Where there are as many connections as
-// policy allows, and all are in use, it waits for one of the endpoint's to
-// be free, or for a new one, as long as the request's context lasts: net/http hands free
-// ones to those that wait in the order in which they came. Only a request that was refused
-// a connection comes to wait, so that others need not be followed. It returns the request
-// that was sent last.
+// wait sends a request again that failed with err, if that is because there are as many
+// connections as policy allows, all in use: it waits for one of the endpoint's to be free, or
+// for a new one, as long as the request's context lasts. net/http hands free ones to those
+// that wait in the order in which they came. Only a request that was refused a connection
+// comes to wait, so that others need not be followed. It returns the request that was sent
+// last.
 func (x *exchange) wait(req *http.Request, err error) (*http.Request, *http.Response, error) {
 	if !errors.As(err, new(*crowdedError)) || !x.conn.awaited() {
 		return req, nil, err
