@@ -49,14 +49,15 @@ func TestExternalProcessingStatus(t *testing.T) {
 				if err := s.CloseSend(); err != nil {
 					return err
 				}
-				for {
-					err := s.RecvMsg(new(wrapperspb.StringValue))
-					if *trailer = s.Trailer(); errors.Is(err, io.EOF) {
-						return nil
-					} else if err != nil {
-						return err
-					}
+				var err error
+				for err == nil {
+					err = s.RecvMsg(new(wrapperspb.StringValue))
 				}
+				*trailer = s.Trailer()
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				return err
 			},
 		} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
