@@ -55,7 +55,7 @@ func (b *answerBody) end(err error) {
 		return
 	}
 	o := balancer.Outcome{Code: x.status}
-	if err != nil && err != io.EOF && !call.GaveUp(err) {
+	if err != nil && err != io.EOF && !call.GaveUp(err) { //nolint:errorlint // as net/http compares it
 		o.Err = err
 	}
 	x.end(o)
