@@ -68,6 +68,11 @@ resources:
 				t.Fatal("a further attempt went to the endpoint that is left out")
 			}
 		}
+		for _, e := range debug(m).Clusters[0].Endpoints {
+			if e.InFlight != 0 {
+				t.Errorf("%d calls of %s are in flight", e.InFlight, e.Address)
+			}
+		}
 	})
 }
 

@@ -273,3 +273,27 @@ func TestWaitingUploadEndsWithCall(t *testing.T) {
 		}
 	})
 }
+
+// TestBackoffCountsFromAnswer has what is left of a failure come slowly: a backoff that is over
+// by then does not begin anew.
+func TestBackoffCountsFromAnswer(t *testing.T) {
+	const rest = 45 * time.Millisecond
+	var answered, next time.Time
+	body := func() []piece { return []piece{{nil, "a"}} }
+	replaying(t, "retry: {statusCodes: [503], backOff: {baseInterval: 40ms, maxInterval: 40ms}}", body, func(n int, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if n > 1 {
+			next = time.Now()
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		answer(w)
+		answered = time.Now()
+		time.Sleep(rest)
+	}, func(t *testing.T, r *replayed) {
+		r.expect(t, "")
+		if waited := next.Sub(answered); waited != rest {
+			t.Errorf("the next attempt came after %v, want %v", waited, rest)
+		}
+	})
+}

@@ -176,7 +176,7 @@ func (b *Bound) Answered() {
 }
 
 func (b *Bound) done() {
-	if b == nil || b.limit == nil || b.limit.whole {
+	if b == nil || b.limit == nil {
 		return
 	}
 	if timer := b.timer.Swap(stopped); timer != nil && timer != stopped {
