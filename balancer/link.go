@@ -87,16 +87,26 @@ func (l *Link) Err() error {
 // Pick that returned the link, whether or not anything was sent, and may be called
 // after the endpoint has gone and the view was closed.
 func (l *Link) Done(o Outcome) {
+	e := l.endpoint
+	active := e.end()
+	if e.monitor.Load() != nil || e.guards.Load() != nil || l.probing != nil {
+		l.learn(o, active)
+	}
+	if l.lane != nil {
+		l.lane.release()
+	}
+}
+
+// learn has outlier detection and breakers hear of a call with whose end Endpoint.active was
+// so.
+func (l *Link) learn(o Outcome, active int64) {
 	e, grpc := l.endpoint, l.view.options.GRPC
-	active, succeeded := e.end(), o.succeeded(grpc)
+	succeeded := o.succeeded(grpc)
 	if m := e.monitor.Load(); m != nil && !(succeeded && e.succeed(active)) {
 		m.learn(o, grpc)
 	}
 	if g := e.guards.Load(); l.probing != nil || g != nil && !(succeeded && g.idle()) {
 		l.judge(o)
-	}
-	if l.lane != nil {
-		l.lane.release()
 	}
 }
 

@@ -76,7 +76,7 @@ func (t *tallies) take() (total, failed uint32) {
 
 // succeeded reports whether an answer came, and neither outlier detection nor breakers take
 // it for a failure, nor leave it out.
-func (o *Outcome) succeeded(grpc bool) bool {
+func (o Outcome) succeeded(grpc bool) bool {
 	if grpc {
 		return o.Err == nil && o.Code == 0
 	}

@@ -134,6 +134,10 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 		} else {
 			l = p.links[p.hash.member(info.Hash, info.HasHash)]
 		}
+		if l != nil && v.open(l) {
+			l.endpoint.begin()
+			return l, nil
+		}
 		if l != nil {
 			return v.pickChosen(p, l, &info)
 		}
@@ -155,12 +159,8 @@ func (v *View) PickPlain(ctx context.Context) (*Link, error) {
 	return v.pickChosen(p, l, &PickInfo{Context: ctx})
 }
 
-// pickChosen is the rest of Pick from a plain picker, which chose l.
+// pickChosen is the rest of Pick from a plain picker, which chose l, that is not open.
 func (v *View) pickChosen(p *picker, l *Link, info *PickInfo) (*Link, error) {
-	if v.open(l) {
-		l.endpoint.begin()
-		return l, nil
-	}
 	if v.usable(l) {
 		// Another choice would not do: of two endpoints in turn it is always the same.
 		if l, err := l.take(info); err == nil || !errors.Is(err, errProbed) {

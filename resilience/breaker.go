@@ -142,7 +142,7 @@ func (b *Breaker) phase() phase {
 }
 
 // Closed reports whether all calls are let through.
-func (b *Breaker) Closed() bool { return b.phase() == phaseClosed }
+func (b *Breaker) Closed() bool { return b == nil || phase(b.word.Load()&phases) == phaseClosed }
 
 // Admits reports whether the next call is let through, be it as a probe.
 func (b *Breaker) Admits() bool { p := b.phase(); return p == phaseClosed || p == phaseDue }
