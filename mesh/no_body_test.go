@@ -25,7 +25,7 @@ func TestNoBodyToClose(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resp, err := m.Transport(nil).RoundTrip(req) //nolint:bodyclose // there is none
+			resp, err := m.Transport(nil).RoundTrip(req)
 			if err != nil || resp.StatusCode != http.StatusNoContent {
 				t.Fatal(resp, err)
 			}

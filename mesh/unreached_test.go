@@ -100,7 +100,7 @@ func TestRetryWithoutBody(t *testing.T) {
 	}, func(t *testing.T, r *replayed) {
 		req := r.request(t)
 		req.GetBody = func() (io.ReadCloser, error) { return nil, gone }
-		if resp, err := r.Mesh.Transport(r.Transport).RoundTrip(req); !errors.Is(err, gone) { //nolint:bodyclose // there is none
+		if resp, err := r.Mesh.Transport(r.Transport).RoundTrip(req); !errors.Is(err, gone) {
 			t.Error(resp, err)
 		}
 	})
