@@ -225,5 +225,28 @@ func (l *Link) close() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
+	if l.pool != nil || l.view.options.OnDemand {
+		l.conn.Close() // which counts calls itself, or closes what is idle
+		return
+	}
+	l.closeConn(time.Now().Add(maxClosing))
+}
+
+// How often it is seen whether a link that is closed has calls, and for how long.
+const (
+	closingCheck = 100 * time.Millisecond
+	maxClosing   = time.Minute
+)
+
+// closeConn closes a Conn of gRPC's once its endpoint has no call in flight, or when by has
+// come. Until then nothing picks it any more, but calls that have may have yet to begin. Had
+// the Conn begun to drain, they would wait for as long as others have streams on it
+// (http2Client.NewStream of grpc-go 1.85 takes a connection that drains for one that has no
+// stream free).
+func (l *Link) closeConn(by time.Time) {
+	if l.endpoint.Active() > 0 && time.Now().Before(by) {
+		time.AfterFunc(closingCheck, func() { l.closeConn(by) })
+		return
+	}
 	l.conn.Close()
 }
