@@ -48,9 +48,11 @@ func (x *exchange) inTurn(view *balancer.View, req, out *http.Request, bound *ca
 	began := x.sampler.Clock()
 	resp, err := x.try(view, out)
 	hold(out)
-	result := x.result(req, out, resp, err)
-	if x.call.Again(&result, began) {
-		return x.again(&httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}, result)
+	if err != nil || !x.call.Passes(resp.StatusCode, responseHeaders(resp.Header), began) {
+		result := x.result(req, out, resp, err)
+		if x.call.Again(&result, began) {
+			return x.again(&httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}, result)
+		}
 	}
 	if bound == nil {
 		return resp, err

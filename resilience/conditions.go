@@ -109,6 +109,19 @@ func (c *Conditions) Retries(r *Result) bool {
 	return r.GRPC && c.retriesCode(r.Code)
 }
 
+// Passes reports whether an HTTP answer is plainly none that policy retries, which most
+// answers are. Of one that it does not let pass, Retries decides. h is not nil.
+func (c *Conditions) Passes(status int, h Headers) bool {
+	if status < 200 || status >= 400 || c.has(OnEnvoyRateLimited|OnRetriableStatusCodes|OnRetriableHeaders) {
+		return false
+	}
+	if !c.has(onCode) {
+		return true
+	}
+	_, says := h.Header(headerGRPCStatus)
+	return !says
+}
+
 func (c *Conditions) retriesAnswer(r *Result) bool {
 	again := c.names(r)
 	if !again && !c.has(OnEnvoyRateLimited) || r.Headers == nil {

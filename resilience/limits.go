@@ -210,12 +210,13 @@ func (l *Limits) Calls() *atomic.Int64 { return &l.counts[PriorityDefault][Reque
 // Acquire counts one more of a resource unless that would be over its limit; Release
 // must follow if it returns true.
 func (l *Limits) Acquire(r Resource, p Priority) bool {
-	if l == nil {
-		return true
-	}
+	return l == nil || l.counts[p][r].acquire(l, r, p)
+}
+
+// acquire is Acquire of the resource that c counts.
+func (c *counter) acquire(l *Limits, r Resource, p Priority) bool {
 	// A failed compare-and-swap means that another was let in meanwhile, so that the
 	// limit is exact both ways: never exceeded, and never refused below.
-	c := &l.counts[p][r]
 	for {
 		n, most := c.n.Load()+1, c.most.Load()
 		if most == 0 {

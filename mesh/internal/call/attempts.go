@@ -95,21 +95,27 @@ func (c *Call) Attempted() int {
 	return max(1, int(c.tries.sent.Load()))
 }
 
-// Sampler chooses the calls of which is learned what their first attempts take: one in
-// eight, at random. Calls that are made one after the other share one. The zero value is
+// Sampler chooses the calls of which is learned what their first attempts take: about one
+// in eight, at random. Calls that are made one after the other share one. The zero value is
 // ready.
-type Sampler struct{ lots uint64 } // random, three bits for a call, under a one
+type Sampler struct{ lots uint64 } // random, three bits for a call, and a one above them
 
 // Clock returns the time since epoch for a call that is chosen, else zero.
 func (s *Sampler) Clock() time.Duration {
-	if s.lots <= 1 { // all are drawn
-		s.lots = rand.Uint64() | 1<<63
-	}
-	lot := s.lots & 7
-	s.lots >>= 3
-	if lot != 0 {
+	if s.lots&7 != 0 {
+		s.lots >>= 3
 		return 0
 	}
+	return s.chosen()
+}
+
+// chosen is Clock when the next lot is a zero, or all have been drawn.
+func (s *Sampler) chosen() time.Duration {
+	if s.lots == 0 {
+		s.lots = rand.Uint64() | 1<<63
+		return s.Clock()
+	}
+	s.lots >>= 3
 	return time.Since(epoch)
 }
 
@@ -133,6 +139,17 @@ func (c *Call) took(d time.Duration) {
 
 // Retriable reports whether policy lets the request be tried again.
 func (c *Call) Retriable() bool { return c.route.Retriable(&c.Request) }
+
+// Passes reports whether the first attempt, which began at the time of Sampler.Clock, had an
+// HTTP answer that policy plainly does not retry, and learns from it. Of others Again
+// decides.
+func (c *Call) Passes(status int, h resilience.Headers, began time.Duration) bool {
+	if !c.Policy().Retry.On.Passes(status, h) {
+		return false
+	}
+	c.Succeeded(began)
+	return true
+}
 
 // Again reports whether the result of the first attempt, which began at the time of Sampler.Clock,
 // is one to call Retry with. It learns from those that are not.
