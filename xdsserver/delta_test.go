@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
@@ -205,10 +206,12 @@ func TestDeltaReconnectSendsOnlyTheDifference(t *testing.T) {
 		c.quiet()
 	})
 	t.Run("a client that does not answer", func(t *testing.T) {
+		s, cc := start(t, Options{}, "EDS/same=1")
+		s.patience = time.Millisecond
 		c := openDelta(t, cc)
 		held(c, "EDS", versions, "gone")
 		c.recv()
-		c.expect("EDS -gone") // a second later
+		c.expect("EDS -gone")
 	})
 	t.Run("back before it was told gone", func(t *testing.T) {
 		s, cc := start(t, Options{}, "EDS/same=1")
@@ -218,6 +221,31 @@ func TestDeltaReconnectSendsOnlyTheDifference(t *testing.T) {
 		apply(t, s, "EDS/same=1", "EDS/gone=2")
 		c.expect("EDS gone=2")
 		c.ack(resp)
+		c.quiet()
+	})
+	t.Run("gone before it asked for routes", func(t *testing.T) {
+		s, cc := start(t, Options{}, "CDS/old=1", "RDS/r=to-old")
+		c := openDelta(t, cc)
+		c.subscribe("CDS", "*")
+		clusters := c.recv()
+		c.subscribe("RDS", "*")
+		routes := c.recv()
+		versions := func(resp *discovery.DeltaDiscoveryResponse) map[string]string {
+			return map[string]string{resp.GetResources()[0].GetName(): resp.GetResources()[0].GetVersion()}
+		}
+
+		c = openDelta(t, cc)
+		held(c, "CDS", versions(clusters), "*")
+		c.quiet() // it has everything
+		apply(t, s, "CDS/new=1", "RDS/r=to-new")
+		resp := c.recv()
+		if got := showDelta(resp); got != "CDS new=1" {
+			t.Fatalf("first response %q", got)
+		}
+		held(c, "RDS", versions(routes), "*")
+		c.expect("RDS r=to-new")
+		c.ack(resp)
+		c.expect("CDS -old")
 		c.quiet()
 	})
 	t.Run("listeners are told at once", func(t *testing.T) {

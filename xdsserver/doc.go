@@ -36,9 +36,8 @@
 //   - Order: Secret, TypedExtensionConfig, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, and
 //     then what is gone, so that a route never leads to what the client has not
 //     or no longer (make before break).
-//   - A client that reconnects and has what is gone meanwhile is told of that only
-//     after it acknowledged what there is, or after a second: its routes may still
-//     lead there.
+//   - A client that connects is told of what is gone only after it acknowledged what
+//     there is, or after a second: its routes may still lead there.
 //   - Versions come from content, so that a restart of the server with the same
 //     policy changes none, and a client that reconnects with
 //     initial_resource_versions is sent only what differs.

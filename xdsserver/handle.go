@@ -99,7 +99,7 @@ func (st *stream) acknowledge(sub *subscription, req *request) (answered, stale 
 	if sub.settled() {
 		sub.forgotten = nil
 	}
-	if sub.released() {
+	if len(sub.leaving) > 0 {
 		st.place.Nudge()
 	}
 	stale = sub.ack.sent != 0 && req.nonce != "" && !sub.ack.current(req.nonce)

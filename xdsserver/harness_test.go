@@ -86,6 +86,7 @@ func start(t testing.TB, opts Options, texts ...string) (*Server, *grpc.ClientCo
 		opts.Logger = discard()
 	}
 	s := New(opts)
+	s.patience = time.Hour
 	if texts != nil {
 		if err := s.Apply(resources(texts...)); err != nil {
 			t.Fatal(err)

@@ -52,6 +52,10 @@ type Server struct {
 	log   *slog.Logger
 	store *store.Store
 
+	// patience is how long a client that connects may take to answer before it is told
+	// of what is gone.
+	patience time.Duration
+
 	receivers sync.WaitGroup
 
 	mu       sync.Mutex
@@ -75,12 +79,13 @@ func New(opts Options) *Server {
 		opts.MaxRequestBytes = 4 << 20
 	}
 	return &Server{
-		opts:    opts,
-		log:     opts.Logger,
-		store:   store.New(),
-		streams: make(map[*stream]struct{}),
-		idle:    make(chan struct{}),
-		running: make(map[*grpc.Server]*health.Server),
+		opts:     opts,
+		log:      opts.Logger,
+		store:    store.New(),
+		patience: time.Second,
+		streams:  make(map[*stream]struct{}),
+		idle:     make(chan struct{}),
+		running:  make(map[*grpc.Server]*health.Server),
 	}
 }
 

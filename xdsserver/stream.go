@@ -20,10 +20,6 @@ import (
 // maxTypes is how many types one stream may subscribe to.
 const maxTypes = 64
 
-// patience is how long a client that reconnected may take to answer before it is told
-// of what is gone.
-const patience = time.Second
-
 // stream is one client's stream. It has two goroutines: the handler's own sends,
 // and one receives. The receiver never waits for the sender: requests change the
 // subscriptions, which the sender looks at when it is done with what it is doing.
@@ -50,6 +46,10 @@ type stream struct {
 	subs   []*subscription
 	nonce  uint64
 	rewarm bool // clusters were sent, state of the world: see warms
+
+	// Delta: see farewells.
+	hurrying bool // overdue is about to be set
+	overdue  bool // the client took too long to answer
 }
 
 // serve runs the stream until the client, the server or an error ends it.
@@ -136,14 +136,11 @@ func (st *stream) answers() []*answer {
 		if !sub.pending(d) {
 			continue
 		}
-		answerType := sub.answerSotW
+		var a, b *answer
 		if st.delta {
-			answerType = sub.answerDelta
-		}
-		first := !sub.answered
-		a, b := answerType(d, set)
-		if first && len(sub.leaving) > 0 {
-			time.AfterFunc(patience, func() { st.hurry(sub) })
+			a = sub.answerDelta(d, set)
+		} else {
+			a, b = sub.answerSotW(d, set)
 		}
 		if a != nil {
 			now = append(now, a)
@@ -152,6 +149,7 @@ func (st *stream) answers() []*answer {
 			last = append(last, b)
 		}
 	}
+	last = append(last, st.farewells(set)...)
 	slices.SortStableFunc(last, func(a, b *answer) int {
 		return cmp.Compare(breakRank(a.sub.typeURL), breakRank(b.sub.typeURL))
 	})
@@ -162,11 +160,35 @@ func (st *stream) answers() []*answer {
 	return all
 }
 
-// hurry makes the sender tell of what is leaving though the client has answered nothing.
-func (st *stream) hurry(sub *subscription) {
+// farewells returns what tells a delta client of what is gone, unless it is too early.
+//
+// A client that reconnects asks for one type after the other. What is gone of
+// clusters, before or since, may be in use by the routes that it still has, and is
+// going to learn the successors of when it has asked for routes. So it is told at
+// first only what there is, if need be by an empty response. When it acknowledges
+// that, all that it asked for from the beginning has been answered. What is gone of
+// other types waits too, since it may be what the clusters refer to.
+func (st *stream) farewells(set *store.Set) (last []*answer) {
+	if !st.overdue && slices.ContainsFunc(st.subs, (*subscription).waits) {
+		if !st.hurrying {
+			st.hurrying = true
+			time.AfterFunc(st.server.patience, st.hurry)
+		}
+		return nil
+	}
+	for _, sub := range st.subs {
+		if a := sub.farewell(set); a != nil {
+			last = append(last, a)
+		}
+	}
+	return last
+}
+
+// hurry makes the sender tell of what is leaving though the client has not answered.
+func (st *stream) hurry() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	sub.overdue = true
+	st.overdue = true
 	st.place.Nudge()
 }
 

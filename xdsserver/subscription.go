@@ -34,10 +34,8 @@ type subscription struct {
 	seen     *store.Table      // as of when it was
 	held     map[string]string // versions that it said it has; until it is answered
 
-	// leaving names have been gone since before the stream began. The client is told
-	// when it has answered something, or took too long to. See answerDelta.
-	leaving []string
-	overdue bool
+	// leaving names are gone and the client has not been told. See stream.farewells.
+	leaving []string // sorted
 
 	// forgotten names were unsubscribed while a response which may hold them was on
 	// its way. A client that subscribes to everything before it reads that response
@@ -85,7 +83,7 @@ func (sub *subscription) has(name string) (version string, ok bool) {
 
 // pending tells whether there is anything to look at.
 func (sub *subscription) pending(d *store.Dirty) bool {
-	return !sub.answered || len(sub.asked) > 0 || sub.askedAll || d != nil || sub.released()
+	return !sub.answered || len(sub.asked) > 0 || sub.askedAll || d != nil
 }
 
 // maxForgotten bounds the names that a client can make the server keep by
@@ -104,10 +102,8 @@ func (sub *subscription) settled() bool {
 	return sub.outgoing == 0 && sub.ack.answered == sub.ack.sent
 }
 
-// released tells whether it is time to tell of what is leaving.
-func (sub *subscription) released() bool {
-	return len(sub.leaving) > 0 && (sub.ack.answered > 0 || sub.overdue)
-}
+// waits tells whether the client is to answer something before it is told of what is leaving.
+func (sub *subscription) waits() bool { return len(sub.leaving) > 0 && sub.ack.answered == 0 }
 
 // difference is what a client has to be told of one type.
 type difference struct {
@@ -201,43 +197,41 @@ type answer struct {
 	version   string   // version_info, system_version_info
 }
 
-// answerDelta returns what a delta client has to be told now, and after
-// everything else. Nil means nothing.
-//
-// A client that reconnects asks for one type after the other. What is gone of
-// clusters may be in use by the routes that it still has, and is going to learn the
-// successors of when it has asked for routes. So it is told at first only
-// what there is, if need be by an empty response. When it acknowledges that, all
-// that it asked for from the beginning has been answered.
-func (sub *subscription) answerDelta(d *store.Dirty, set *store.Set) (now, last *answer) {
+// answerDelta returns what a delta client has to be told now, nil for nothing. What
+// is gone of other types than listeners is left for later, in leaving.
+func (sub *subscription) answerDelta(d *store.Dirty, set *store.Set) (now *answer) {
 	// A client that asked for all of nothing waits for an answer; one that says what
 	// it has does not.
 	greet := !sub.answered && sub.wildcard && len(sub.held) == 0
-	first := !sub.answered
 	diff := sub.compare(d, set.Table(sub.typeURL))
 	removed := diff.missing
 	if sub.typeURL == policy.ListenerType {
-		removed, diff.gone = merge(removed, diff.gone), nil
+		removed = merge(removed, diff.gone)
+	} else {
+		sub.leaving = merge(sub.leaving, diff.gone)
 	}
-	if first && len(diff.gone) > 0 {
-		sub.leaving, diff.gone = diff.gone, nil
-		greet = true
-	} else if sub.released() {
-		still := slices.DeleteFunc(sub.leaving, func(name string) bool {
-			return !sub.wants(name) || set.Table(sub.typeURL).Get(name) != nil
-		})
-		sub.leaving, diff.gone = nil, merge(diff.gone, still)
-	}
+	greet = greet || sub.waits() && sub.settled() // it has nothing to answer yet
 	if greet || len(diff.updates) > 0 || len(removed) > 0 {
 		now = &answer{sub: sub, resources: diff.updates, removed: removed, version: set.Version()}
 	}
-	if len(diff.gone) > 0 {
-		last = &answer{sub: sub, removed: diff.gone, version: set.Version()}
-	}
-	return now, last
+	return now
 }
 
-// answerSotW is answerDelta for a state-of-the-world client.
+// farewell returns what tells a delta client of what is leaving, nil for nothing.
+func (sub *subscription) farewell(set *store.Set) *answer {
+	cur := set.Table(sub.typeURL)
+	gone := slices.DeleteFunc(slices.Clone(sub.leaving), func(name string) bool {
+		return !sub.wants(name) || cur.Get(name) != nil
+	})
+	sub.leaving = nil
+	if len(gone) == 0 {
+		return nil
+	}
+	return &answer{sub: sub, removed: gone, version: set.Version()}
+}
+
+// answerSotW returns what a state-of-the-world client has to be told now, and after
+// everything else. Nil means nothing.
 func (sub *subscription) answerSotW(d *store.Dirty, set *store.Set) (now, last *answer) {
 	was, cur := sub.seen, set.Table(sub.typeURL)
 	diff := sub.compare(d, cur)
