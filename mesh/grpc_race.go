@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/internal/message"
 	"github.com/weft-mesh/weft/mesh/internal/call"
@@ -80,6 +81,12 @@ func (w *racer) Value(key any) any {
 		return w
 	}
 	return w.Context.Value(key)
+}
+
+// Pick is of a grpclb.Call.
+func (w *racer) Pick(v *balancer.View) (grpclb.Picked, error) {
+	w.ended = ended{}
+	return w.pick(v)
 }
 
 // Failed takes what grpc knows of the attempt.

@@ -50,7 +50,8 @@ func (r *rpc) tries() *unaryTries {
 	return t
 }
 
-// ended is what grpc knows of an attempt that failed.
+// ended is what grpc knows of an attempt that failed. It is of the last endpoint that was
+// picked for it: grpc picks another by itself for what no server has looked at.
 type ended struct {
 	seen    bool // false for nothing that would have it tried again
 	sent    bool // perhaps

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	gbalancer "google.golang.org/grpc/balancer"
 
+	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 )
@@ -97,6 +98,12 @@ func (a *streamAttempt) Value(key any) any {
 		return a
 	}
 	return a.rpc.Context.Value(key)
+}
+
+// Pick is of a grpclb.Call.
+func (a *streamAttempt) Pick(v *balancer.View) (grpclb.Picked, error) {
+	a.ended = ended{}
+	return a.pick(v)
 }
 
 // Failed takes what grpc knows of the attempt.

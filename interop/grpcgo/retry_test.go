@@ -247,6 +247,9 @@ func TestRetries(t *testing.T) {
 			row{string(unseen) + " then down", unary(three, script{ending(unseen), lost}), 4},
 			row{string(unseen) + " in a retry", unary(three, script{lost, ending(unseen), answers()}), 3},
 			row{string(unseen) + " in a retry, always", unary(three, script{lost, ending(unseen)}), 3},
+			row{string(unseen) + ", then after headers", unary(all, script{ending(unseen), {After: -1, Headers: true, Code: codes.Internal}, answers()}), 2},
+			row{string(unseen) + ", then after a message", unary(all, script{ending(unseen), {After: -1, Messages: 1, Code: codes.Internal}, answers()}), 2},
+			row{string(unseen) + " to a stream, then after headers", exchange{Policy: all, Kind: "bidi", Steps: "sc", Script: script{ending(unseen), {After: -1, Headers: true, Code: codes.Internal}, answers()}}, 2},
 			row{string(unseen) + " to a stream", exchange{Policy: none, Kind: "bidi", Steps: "ssch", Script: script{ending(unseen), answers()}}, 2},
 			row{string(unseen) + " in a stream's retry", exchange{Policy: three, Kind: "bidi", Steps: "ssch", Script: script{lost, ending(unseen)}}, 3},
 		)
