@@ -22,7 +22,7 @@ type Attempts struct {
 	failures int // since the last pushback: the place in the backoff
 	live     []flight
 	due      time.Time // when the retry that is admitted is sent; zero for none
-	hedge    time.Time // when the next hedge is sent; zero for none
+	hedge    time.Time // when the next hedge is sent; zero for none, or while a retry is due
 	dueSlot  bool      // it holds a place among the retries
 	stopped  Reason    // why there will be no more; zero if there may be
 	refused  Reason    // why the last failure was not retried
@@ -138,7 +138,7 @@ func (a *Attempts) Next(now time.Time) Step {
 		slot := a.dueSlot
 		a.due, a.dueSlot = time.Time{}, false
 		return a.send(now, slot)
-	case a.due.IsZero() && !a.hedge.IsZero() && !now.Before(a.hedge):
+	case !a.hedge.IsZero() && !now.Before(a.hedge):
 		a.hedge = time.Time{}
 		if a.admit(now, 0) {
 			return a.send(now, true)
@@ -151,10 +151,7 @@ func (a *Attempts) Next(now time.Time) Step {
 // next is when something is to be done without news of an attempt. An attempt whose time
 // is up gets its stand-in admitted.
 func (a *Attempts) next(now time.Time) time.Time {
-	at := a.due
-	if a.due.IsZero() {
-		at = a.hedge
-	}
+	at := earlier(a.due, a.hedge)
 	if a.policy.Hedge == nil || !a.policy.Hedge.OnPerTryTimeout || a.policy.Retry.PerTryTimeout <= 0 {
 		return at
 	}
@@ -191,8 +188,7 @@ func (a *Attempts) send(now time.Time, slot bool) Step {
 	if !a.uploads {
 		a.Gone(now, a.sent)
 	}
-	a.hedge = time.Time{}
-	if h := a.policy.Hedge; h.byTime() && a.sent <= a.policy.Retry.Retries {
+	if h := a.policy.Hedge; h.byTime() {
 		if d, ok := h.after(a.policy.Latency); ok {
 			a.hedge = now.Add(d)
 		}
@@ -200,14 +196,11 @@ func (a *Attempts) send(now time.Time, slot bool) Step {
 	return Step{Do: Send, Attempt: a.sent}
 }
 
-// Ended says what came of an attempt. It reports whether the result may still be the
+// Ended says what came of an attempt that was in flight, while the call has no result. It reports whether the result may still be the
 // call's; if not, another attempt takes its place and what came of this one can be
 // dropped.
 func (a *Attempts) Ended(now time.Time, attempt int, r *Result) (keep bool) {
 	i := slices.IndexFunc(a.live, func(f flight) bool { return f.attempt == attempt })
-	if i < 0 || a.final != 0 {
-		return false // abandoned
-	}
 	f := a.live[i]
 	a.live = slices.Delete(a.live, i, i+1)
 	if f.slot {
@@ -220,25 +213,21 @@ func (a *Attempts) Ended(now time.Time, attempt int, r *Result) (keep bool) {
 		a.hedge = time.Time{}
 		return false
 	case !retries:
-		a.finish(attempt, NotAsked)
+		a.final, a.refused = attempt, NotAsked
 		return true
 	}
 	a.failures++
 	if r.Pushback.Never {
 		a.stopped = PushedBack
-		a.hedge = time.Time{}
 		a.dropDue()
 	}
-	switch {
-	case f.standIn && (len(a.live) > 0 || !a.due.IsZero()):
-		return false // what was sent in its place is under way (Envoy)
-	case !a.due.IsZero():
-		return false
+	if !a.due.IsZero() || f.standIn && len(a.live) > 0 {
+		return false // what takes its place is due, or under way (Envoy)
 	}
 	if a.schedule(now, a.delay(now, r)) || len(a.live) > 0 {
 		return false
 	}
-	a.finish(attempt, a.refused)
+	a.final = attempt
 	return true
 }
 
@@ -294,7 +283,6 @@ func (a *Attempts) admit(now time.Time, delay time.Duration) bool {
 	case !a.limits.Acquire(Retries, a.priority):
 		a.refused = OverBudget
 	default:
-		a.refused = NotAsked
 		return true
 	}
 	return false
@@ -310,16 +298,9 @@ func (a *Attempts) tooLate(at time.Time) bool {
 // nothing is, the attempt that is due is sent and is the last.
 func (a *Attempts) Commit() {
 	a.stopped = Committed
-	a.hedge = time.Time{}
 	if len(a.live) > 0 {
 		a.dropDue()
 	}
-}
-
-func (a *Attempts) finish(attempt int, why Reason) {
-	a.final, a.refused = attempt, why
-	a.hedge = time.Time{}
-	a.dropDue()
 }
 
 func (a *Attempts) dropDue() {
@@ -329,8 +310,7 @@ func (a *Attempts) dropDue() {
 	a.due, a.dueSlot = time.Time{}, false
 }
 
-// Close gives back what the call holds; it may be called again. Results that come later
-// are not for it.
+// Close gives back what the call holds; it may be called again. Nothing else may be.
 func (a *Attempts) Close() {
 	a.dropDue()
 	for i := range a.live {
