@@ -89,24 +89,18 @@ func (l *Link) Err() error {
 func (l *Link) Done(o Outcome) {
 	e := l.endpoint
 	active := e.end()
-	if e.monitor.Load() != nil || e.guards.Load() != nil || l.probing != nil {
-		l.learn(o, active)
+	if m, g := e.monitor.Load(), e.guards.Load(); m != nil || g != nil || l.probing != nil {
+		grpc := l.view.options.GRPC
+		succeeded := o.succeeded(grpc)
+		if m != nil && !(succeeded && e.succeed(active)) {
+			m.learn(o, grpc)
+		}
+		if l.probing != nil || g != nil && !(succeeded && g.idle()) {
+			l.judge(o)
+		}
 	}
 	if l.lane != nil {
 		l.lane.release()
-	}
-}
-
-// learn has outlier detection and breakers hear of a call with whose end Endpoint.active was
-// so.
-func (l *Link) learn(o Outcome, active int64) {
-	e, grpc := l.endpoint, l.view.options.GRPC
-	succeeded := o.succeeded(grpc)
-	if m := e.monitor.Load(); m != nil && !(succeeded && e.succeed(active)) {
-		m.learn(o, grpc)
-	}
-	if g := e.guards.Load(); l.probing != nil || g != nil && !(succeeded && g.idle()) {
-		l.judge(o)
 	}
 }
 

@@ -172,7 +172,8 @@ func (v *View) pickChosen(p *picker, l *Link, info *PickInfo) (*Link, error) {
 
 // open reports whether all that there is to do to pick a link is to count the call.
 func (v *View) open(l *Link) bool {
-	return l.pool == nil && v.connected(l) && l.endpoint.breakers().own.Closed()
+	g := l.endpoint.guards.Load()
+	return l.pool == nil && v.connected(l) && (g == nil || g.own.Closed())
 }
 
 // pickFrom is Pick from p, whatever the cluster's breaker says.

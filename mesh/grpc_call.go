@@ -63,17 +63,12 @@ func (c *carrier) Value(key any) any {
 // begin lets an RPC in, routes it, sets the deadline that its route asks for, and has it
 // pass the filters, with the message of a unary call. After an error there is nothing to end.
 func (r *rpc) begin(ctx context.Context, ch *channel, method string, message any) error {
-	in, err := ch.target.Open()
-	if err != nil {
-		return err
-	}
 	r.Context = ctx
-	r.call.Target, r.call.Client, r.call.In = ch.target, ch.id, in
+	r.call.Target, r.call.Client = ch.target, ch.id
 	req := &r.call.Request
 	req.Authority, req.Path, req.Method, req.Scheme = ch.target.Name, method, "POST", "http"
 	req.GRPC, req.Headers = true, r
-	if err := r.call.Route(ctx); err != nil {
-		r.call.End(unsent)
+	if err := r.call.Begin(ctx); err != nil {
 		return err
 	}
 	if d := r.call.Timeout(); d > 0 {
@@ -82,7 +77,7 @@ func (r *rpc) begin(ctx context.Context, ch *channel, method string, message any
 	if r.call.Plain() {
 		return nil
 	}
-	err = r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol, r.offer(message))
+	err := r.call.Enter(r.Context, filter.MetadataOf(r), grpcProtocol, r.offer(message))
 	if err != nil {
 		r.end(r.outcome(err))
 	}

@@ -62,7 +62,7 @@ func (n *connCount) release() {
 			default:
 			}
 		}
-		n.limits.Release(resilience.Connections, resilience.PriorityDefault)
+		n.limits.ReleaseConnection(resilience.PriorityDefault)
 	})
 }
 

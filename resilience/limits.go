@@ -238,13 +238,10 @@ func (l *Limits) Add(r Resource, p Priority) {
 	}
 }
 
-// Release ends what Acquire or Add began.
+// Release ends what Acquire or Add began; ReleaseConnection does so for Connections.
 func (l *Limits) Release(r Resource, p Priority) {
 	if l != nil {
 		l.counts[p][r].n.Add(-1)
-		if r == Connections {
-			l.givePlaces()
-		}
 	}
 }
 

@@ -51,7 +51,7 @@ func TestNilLimits(t *testing.T) {
 	if !l.Acquire(Requests, PriorityDefault) || !l.AwaitConnection(PriorityDefault, nil, nil) {
 		t.Error("nil limits refuse a place")
 	}
-	l.Release(Connections, PriorityDefault)
+	l.ReleaseConnection(PriorityDefault)
 	for _, u := range l.Usage() {
 		if u.InFlight != 0 || u.Max == 0 {
 			t.Errorf("%d of %d %s", u.InFlight, u.Max, u.Resource)

@@ -20,7 +20,16 @@ type connWaiter struct {
 	place    chan struct{} // closed when the place is the waiter's
 }
 
-// AwaitConnection waits for a place among the connections; Release must follow if it
+// ReleaseConnection ends what Acquire of Connections or AwaitConnection began, and gives the
+// place to who waits for one.
+func (l *Limits) ReleaseConnection(p Priority) {
+	if l != nil {
+		l.Release(Connections, p)
+		l.givePlaces()
+	}
+}
+
+// AwaitConnection waits for a place among the connections; ReleaseConnection must follow if it
 // returns true. It returns false when done or again is closed or sent to: again has the
 // caller look for itself whether it still has to wait.
 func (l *Limits) AwaitConnection(p Priority, done, again <-chan struct{}) bool {

@@ -33,7 +33,7 @@ func TestAwaitConnection(t *testing.T) {
 		close(quits)
 		for _, want := range []int{-1, 0, 2} {
 			if want == 0 || want == 2 {
-				l.Release(Connections, PriorityDefault)
+				l.ReleaseConnection(PriorityDefault)
 			}
 			if n := <-got; n != want {
 				t.Errorf("%d is served, want %d", n, want)

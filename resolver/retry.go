@@ -305,10 +305,10 @@ func (r *Route) Retriable(req *Request) bool {
 
 // Attempts is what policy says of the attempts of the route's calls; nil for that there
 // is one.
-func (r *Route) Attempts() *resilience.Policy { return r.attempts.policy }
+func (r *Route) Attempts() *resilience.Policy { return r.policy }
 
 // Priority is the priority by which the limits of the route's cluster are chosen.
-func (r *Route) Priority() resilience.Priority { return r.attempts.priority }
+func (r *Route) Priority() resilience.Priority { return r.priority }
 
 // CountsAttempts reports whether requests, and responses, say how many attempts there
 // were (include_request_attempt_count, include_attempt_count_in_response).

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/internal/weighted"
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // Route is one route of a table: what policy says of the calls that match it
@@ -15,6 +16,11 @@ type Route struct {
 	Name string
 	// VirtualHost is the name of the virtual host that it stands in.
 	VirtualHost string
+	// NotFound is the HTTP status that stands for a cluster which does not exist: 503,
+	// unless policy says 404 or 500 (cluster_not_found_response_code).
+	NotFound int
+
+	// What each call asks for is together from here on.
 
 	// Timeout bounds an HTTP call from the request's end to the response's end
 	// (RouteAction.timeout). Zero means no bound; where policy does not say, it is
@@ -33,19 +39,20 @@ type Route struct {
 	// bound, which is what holds where policy says nothing: Envoy's five minutes guard a
 	// proxy against callers that went away, and here the caller is the process itself.
 	IdleTimeout time.Duration
-	// NotFound is the HTTP status that stands for a cluster which does not exist: 503,
-	// unless policy says 404 or 500 (cluster_not_found_response_code).
-	NotFound int
 
+	only     *Destination // if that is all there is to Pick; else nil
+	answer   *Answer
+	policy   *resilience.Policy  // of attempts
+	priority resilience.Priority // likewise
+	errHTTP  error
+
+	// And what few ask for.
 	destinations []Destination
-	only         *Destination // if that is all there is to Pick; else nil
-	answer       *Answer
 	turns        *weighted.Schedule // nil if there is one destination
 	hash         []hashRule
 	mirrors      []Mirror
 	attempts     *attempts
 	err          error
-	errHTTP      error
 	inbound      *Destination // of a server's route; nil for nothing
 }
 
@@ -94,6 +101,8 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 		hash:              r.hash,
 		mirrors:           r.bindMirrors(cluster),
 		attempts:          &r.attempts,
+		policy:            r.attempts.policy,
+		priority:          r.attempts.priority,
 	}
 	if d := r.timeouts.maxStreamDuration; d.set {
 		route.MaxStreamDuration = d.d

@@ -20,7 +20,7 @@ type Call struct {
 	Target  *Target
 	Request resolver.Request
 
-	// In is where Target.Open counted the call.
+	// In is where the target's gate counts the call; set by Begin.
 	In *atomic.Int64
 	// Client stands for the gRPC channel or HTTP transport that the call is made
 	// through, in hash policies; not 0.
@@ -46,44 +46,37 @@ type Call struct {
 	epoch balancer.Epoch // of link
 }
 
-// Begin is Target.Open and then Route; after an error there is nothing to end.
+// Begin lets the call in, unless the mesh is closed, and finds the route and cluster of it by
+// the target's newest table, for the first of which it waits within ctx. A call whose route
+// answers itself gets no cluster but an Answer. Enter has it pass the filters then, and End
+// ends it. After an error, which is an *[Error], there is nothing to end.
 func (c *Call) Begin(ctx context.Context) error {
-	var err error
-	if c.In, err = c.Target.Open(); err != nil {
-		return err
+	table := c.Target.Table()
+	in := c.Target.Gate.enter(table.Calls())
+	if in == nil {
+		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
 	}
-	if err = c.Route(ctx); err != nil {
-		c.In.Add(-1)
+	c.In = in
+	err := c.routeBy(ctx, table)
+	if err != nil {
+		in.Add(-1)
 	}
 	return err
-}
-
-// Open lets one more call in, for Call.In, which is then to be routed. The error is an
-// *[Error].
-func (t *Target) Open() (*atomic.Int64, error) {
-	in := t.Gate.enter(t.Table().Calls())
-	if in == nil {
-		return nil, t.refuse(ErrClosed, codes.Canceled, ErrClosed)
-	}
-	return in, nil
 }
 
 // Reroute routes a call anew that has passed the filters. The error is an *[Error] or a
 // status that policy answers with.
 func (c *Call) Reroute(ctx context.Context) error {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-	if err := c.Route(ctx); err != nil {
+	if err := c.routeBy(ctx, c.Target.Table()); err != nil {
 		return err
 	}
 	return c.answered()
 }
 
-// Route finds the route and cluster of a call that was let in by the target's newest
-// table, and waits for the first one within ctx. A call whose route answers itself gets no
-// cluster but an Answer. Enter has it pass the filters then, and End ends it, after an error
-// too, which is an *[Error].
-func (c *Call) Route(ctx context.Context) error {
-	table := c.Target.Table()
+// routeBy finds the route and cluster of the call, by the target's first table if that is
+// still to come.
+func (c *Call) routeBy(ctx context.Context, table *resolver.Table) error {
 	if table == nil {
 		var err error
 		if table, err = c.Target.await(ctx); err != nil {
