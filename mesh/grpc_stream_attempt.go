@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -119,7 +121,13 @@ func (a *streamAttempt) Context() context.Context { return a.ClientStream.Contex
 func (a *streamAttempt) RecvMsg(m any) error {
 	a.receiving.Lock()
 	defer a.receiving.Unlock()
-	return a.ClientStream.RecvMsg(m)
+	err := a.ClientStream.RecvMsg(m)
+	if errors.Is(err, io.EOF) {
+		// grpc says so, too, of a stream that it opened again by itself and that failed before
+		// all was sent again. Its status comes after.
+		err = a.ClientStream.RecvMsg(m)
+	}
+	return err
 }
 
 // sentAll says that the attempt's request has ended. An answer that comes in time is not
