@@ -24,5 +24,7 @@
 //   - The limit of what is kept of a stream: Weft counts messages, grpc-go five bytes more for
 //     each. grpc's own transparent retry goes by the option of the call.
 //   - The cap of five attempts is for service configs: a policy by xDS has none in either.
+//   - A stream that fails while grpc-go sends it again what was sent before: grpc-go says
+//     io.EOF, and the status when it is received from once more. Weft says the status.
 //   - num_retries of 0: grpc-go refuses the route table; Weft and Envoy do not retry.
 package grpcgo

@@ -3,6 +3,7 @@ package grpcgo
 import (
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -71,14 +72,14 @@ func (g generator) exchange(p retryPolicy) exchange {
 		e.Steps += "c" + g.oneOf("", "h", "hr")
 	}
 	for range 1 + g.IntN(p.Attempts+2) {
-		e.Script = append(e.Script, g.turn(p, e.Kind, open))
+		e.Script = append(e.Script, g.turn(p, e, open))
 	}
 	return e
 }
 
-func (g generator) turn(p retryPolicy, kind string, sent int) turn {
+func (g generator) turn(p retryPolicy, e exchange, sent int) turn {
 	x := turn{After: -1, Messages: 1}
-	if kind == "server" || kind == "bidi" {
+	if e.Kind == "server" || e.Kind == "bidi" {
 		x.Messages = g.IntN(3)
 	}
 	switch g.IntN(12) {
@@ -98,10 +99,15 @@ func (g generator) turn(p retryPolicy, kind string, sent int) turn {
 		x.Messages = 0
 	}
 	x.Headers = g.IntN(12) == 0
+	if x.End == drops { // a reset may take along what came before it (RFC 9293, section 3.10.7.4)
+		x.Headers, x.Messages = false, 0
+	}
 	if g.IntN(5) == 0 {
 		x.Pushback = []string{g.oneOf("0", "1", "2", "3", "-1", "soon")}
 	}
-	if kind == "bidi" && x.Messages == 0 && !x.Headers && g.IntN(4) == 0 {
+	// Whether a failure comes before a message that is too large to keep is not the server's to say.
+	early := e.Kind == "bidi" && (p.Buffer == 0 || !strings.Contains(e.Steps, "b"))
+	if early && x.Messages == 0 && !x.Headers && g.IntN(4) == 0 {
 		x.After = g.IntN(sent + 1)
 	}
 	return x

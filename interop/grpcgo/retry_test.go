@@ -162,6 +162,9 @@ func (e exchange) make(c client, id string, buffer int) (o outcome) {
 			break
 		}
 	}
+	if errors.Is(err, io.EOF) && c.gap != "" {
+		err = receive() // of some failures grpc-go tells only then; see the package's documentation
+	}
 	if !errors.Is(err, io.EOF) {
 		o.Code = status.Code(err)
 	}
