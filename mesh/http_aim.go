@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -16,15 +17,19 @@ import (
 //
 // An https URL that policy does not secure stays as it is: TLS is for its host.
 func (p *pool) aim(e *balancer.Endpoint, req *http.Request) *http.Request {
-	counted := e.Pooled()
-	if !counted && !p.settles || req.URL.Scheme == "https" && e.Socket().TLS == nil {
+	if !p.aims {
+		return req
+	}
+	return p.aimed(e, req)
+}
+
+func (p *pool) aimed(e *balancer.Endpoint, req *http.Request) *http.Request {
+	if req.URL.Scheme == "https" && e.Socket().TLS == nil {
 		return req
 	}
 	r, u := *req, *req.URL
-	if r.Host == "" {
-		r.Host = u.Host
-	}
-	if counted {
+	r.Host = cmp.Or(r.Host, u.Host)
+	if e.Pooled() {
 		u.Host = e.Address()
 	}
 	if p.settles {

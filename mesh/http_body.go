@@ -47,14 +47,13 @@ func (b *guardedBody) Read(p []byte) (int, error) {
 	return readBody(b.body, p)
 }
 
-func (b *guardedBody) Close() error { return b.update(func() { b.closed = true }) }
+func (b *guardedBody) Close() error { return b.update(false, true) }
 
-func (b *guardedBody) commit() { _ = b.update(func() { b.committed = true }) }
-
-// update closes the body once it is both committed and closed.
-func (b *guardedBody) update(change func()) error {
+// update commits or closes it. The body is closed once it is both.
+func (b *guardedBody) update(committed, closed bool) error {
 	b.mu.Lock()
-	change()
+	b.committed = b.committed || committed
+	b.closed = b.closed || closed
 	end := b.committed && b.closed && !b.ended
 	b.ended = b.ended || end
 	b.mu.Unlock()
@@ -124,7 +123,7 @@ func rewind(req *http.Request) (*http.Request, error) {
 // its body for good.
 func commit(req *http.Request) {
 	if g, ok := req.Body.(*guardedBody); ok {
-		g.commit()
+		_ = g.update(true, false)
 	}
 }
 

@@ -38,6 +38,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	if x.call.Direct() && x.call.Timeout() == 0 && !needsGuard(req) {
+		resp, err := x.inTurn(t.view(x.call.Cluster), req, req, nil)
+		return x.finish(req, resp, err)
+	}
 	out := req
 	if !x.call.Plain() {
 		out = x.streaming(req)
@@ -47,14 +51,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		out = x.remade(out)
 	}
 	resp, err := x.send(t, out)
-	if err == nil {
-		return x.finish(req, resp)
-	}
-	if filter.ReplyOf(err) != nil {
-		return x.refused(req, err)
-	}
-	x.end(unanswered(req.Context(), err))
-	return nil, forCaller(err)
+	return x.finish(req, resp, err)
 }
 
 // send sends the request as policy has it sent.
@@ -76,16 +73,13 @@ func (x *exchange) send(t *transport, req *http.Request) (*http.Response, error)
 	}
 	var resp *http.Response
 	var err error
-	switch guarded := needsGuard(out); {
-	case x.call.Policy() == nil:
-		if guarded {
+	if x.call.Policy() != nil {
+		resp, err = x.attempts(view, out)
+	} else {
+		if needsGuard(out) {
 			out = guard(out)
 		}
 		resp, err = x.try(view, x.number(out.Context(), out, 1))
-	case x.call.Direct() && !guarded:
-		resp, err = x.inTurn(view, out, out, nil)
-	default:
-		resp, err = x.attempts(view, out)
 	}
 	if within != nil {
 		return within.answered(resp, err)
@@ -112,7 +106,7 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		if to := link.Endpoint().OriginalDst(); to != nil {
 			out = readdress(out, to)
 		}
-		resp, err := x.roundTrip(x.watched(out))
+		resp, err := x.roundTrip(out)
 		if err != nil {
 			out, resp, err = x.wait(out, err)
 		}
@@ -123,7 +117,9 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 			if link.WantsLoad() {
 				learnLoad(link, resp)
 			}
-			heed(link.Endpoint(), resp)
+			if link.Endpoint().IsChecked() {
+				heed(link.Endpoint(), resp)
+			}
 			return resp, nil
 		case errors.Is(err, resilience.ErrLimit):
 			x.call.Done(balancer.Outcome{Err: balancer.ErrUnsent})
@@ -177,8 +173,12 @@ type headers http.Header
 
 func (h headers) Values(n *resolver.HeaderName) []string { return h[n.Canonical] }
 
-// finish arranges for the end of a response to be noticed.
-func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Response, error) {
+// finish makes what came of a request the application's, and arranges for the end of a
+// response to be noticed.
+func (x *exchange) finish(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
+	if err != nil {
+		return x.failed(req, err)
+	}
 	sent := resp.Request
 	resp.Request = req // not the copy that was sent
 	plain := x.call.Plain()
@@ -205,6 +205,15 @@ func (x *exchange) finish(req *http.Request, resp *http.Response) (*http.Respons
 	}
 	resp.Body = x.until(resp)
 	return resp, nil
+}
+
+// failed ends a request that was not answered.
+func (x *exchange) failed(req *http.Request, err error) (*http.Response, error) {
+	if filter.ReplyOf(err) != nil {
+		return x.refused(req, err)
+	}
+	x.end(unanswered(req.Context(), err))
+	return nil, forCaller(err)
 }
 
 // received changes the response to a request as it was sent, and has it pass the filters.

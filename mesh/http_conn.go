@@ -66,6 +66,7 @@ type pool struct {
 	alpn    []string
 	http2   bool          // is what is spoken, whatever TLS says
 	settles bool          // TLS says what is spoken
+	aims    bool          // requests are changed: see aim
 	settled atomic.Bool   // and last said HTTP/2
 	vacant  chan struct{} // of one: told when the last connection was closed
 }
@@ -109,6 +110,7 @@ func (c *endpointConn) newPool() *pool {
 		isolate(p.Transport, c.endpoint.Connection())
 	}
 	p.settle(c.endpoint)
+	p.aims = p.settles || c.endpoint.Pooled()
 	if cfg.Protocol == balancer.ProtocolHTTP2 {
 		p.http2, p.alpn = true, []string{"h2"}
 		p.Protocols = new(http.Protocols)
@@ -200,11 +202,15 @@ func (c *endpointConn) Close() {
 // before Close has made the transport keep connections again.
 func (c *endpointConn) released() {
 	if c.closed.Load() {
-		c.closeIdle()
-		// An HTTP/2 connection forgets a stream a moment after the response has ended,
-		// and is not idle until then.
-		time.AfterFunc(time.Second, c.closeIdle)
+		c.leave()
 	}
+}
+
+func (c *endpointConn) leave() {
+	c.closeIdle()
+	// An HTTP/2 connection forgets a stream a moment after the response has ended,
+	// and is not idle until then.
+	time.AfterFunc(time.Second, c.closeIdle)
 }
 
 func (c *endpointConn) closeIdle() {

@@ -12,11 +12,8 @@ import (
 // are read only where policy changes them.
 const immediateFail = "X-Envoy-Immediate-Health-Check-Fail"
 
-// heed takes in what an answer says of its endpoint's health.
+// heed takes in what an answer says of the health of its endpoint, which is checked.
 func heed(e *balancer.Endpoint, resp *http.Response) {
-	if !e.IsChecked() {
-		return
-	}
 	if _, ok := resp.Header[immediateFail]; ok {
 		e.FailHealthCheck()
 	}

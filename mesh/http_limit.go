@@ -104,18 +104,20 @@ func (x *exchange) wait(req *http.Request, err error) (*http.Request, *http.Resp
 	defer w.end()
 	ctx := context.WithValue(again.Context(), connWaitKey{}, w)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.end() }})
-	p := x.conn.loaded()
-	resp, err := p.RoundTrip(p.aim(x.conn.endpoint, x.watched(again.WithContext(ctx))))
+	resp, err := x.roundTrip(again.WithContext(ctx))
 	return again, resp, err
 }
 
 // roundTrip sends a request over a connection of x.conn, as policy has it tried again or not.
 func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
-	p := x.conn.loaded()
-	if x.call.Policy() == nil || !p.streams() {
-		return p.RoundTrip(p.aim(x.conn.endpoint, req))
+	if x.call.Watched() {
+		req = x.watched(req)
 	}
-	return x.once(p, req)
+	p := x.conn.loaded()
+	if p.streams() && x.call.Policy() != nil {
+		return x.once(p, req)
+	}
+	return p.RoundTrip(p.aim(x.conn.endpoint, req))
 }
 
 // awaited reports whether a connection is free once a request has ended. One of HTTP/2

@@ -47,6 +47,9 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 func (x *exchange) inTurn(view *balancer.View, req, out *http.Request, bound *call.Bound) (*http.Response, error) {
 	began := x.sampler.Clock()
 	resp, err := x.try(view, out)
+	if x.call.Policy() == nil {
+		return resp, err
+	}
 	hold(out)
 	if err != nil || !x.call.Passes(resp.StatusCode, responseHeaders(resp.Header), began) {
 		result := x.result(req, out, resp, err)

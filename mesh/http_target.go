@@ -32,38 +32,36 @@ type hostTargets struct {
 // fewTargets is how many those are at most.
 const fewTargets = 8
 
-// hostKey is what a request says of its target. The scheme has a say because of its
-// default port, and the authority because a sidecar goes by it.
-type hostKey struct{ scheme, host, authority string }
-
+// httpTarget is a target with what a request to it says. The scheme has a say because of
+// its default port, and the authority where a sidecar goes by it.
 type httpTarget struct {
 	*call.Target
-	key  hostKey
-	used atomic.Bool // since the last sweep
+	scheme, host string
+	authority    string      // empty if it has no say
+	used         atomic.Bool // since the last sweep
 }
 
 // httpTarget returns the target of a request to u with the Host header authority.
 func (m *Mesh) httpTarget(u *url.URL, authority string) (*call.Target, error) {
-	key := hostKey{scheme: u.Scheme, host: u.Host}
-	if m.names.routeConfig != nil {
-		key.authority = authority
-	}
 	if targets := m.http.current.Load(); targets != nil {
-		if t := targets.find(&key); t != nil {
+		if t := targets.find(u, authority); t != nil {
 			if !t.used.Load() { // written rarely, so that callers share the cache line
 				t.used.Store(true)
 			}
 			return t.Target, nil
 		}
 	}
-	return m.addHTTPTarget(&key)
+	return m.addHTTPTarget(u, authority)
 }
 
-func (m *Mesh) addHTTPTarget(key *hostKey) (*call.Target, error) {
+func (m *Mesh) addHTTPTarget(u *url.URL, authority string) (*call.Target, error) {
 	if m.gate.IsShut() {
-		return nil, m.errClosed(key.host)
+		return nil, m.errClosed(u.Host)
 	}
-	name, err := m.names.ofRequest(key.scheme, key.host, key.authority)
+	if m.names.routeConfig == nil {
+		authority = ""
+	}
+	name, err := m.names.ofRequest(u.Scheme, u.Host, authority)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +69,7 @@ func (m *Mesh) addHTTPTarget(key *hostKey) (*call.Target, error) {
 	defer m.http.mu.Unlock()
 	next := hostTargets{byHost: make(map[string][]*httpTarget)}
 	if targets := m.http.current.Load(); targets != nil {
-		if t := targets.find(key); t != nil {
+		if t := targets.find(u, authority); t != nil {
 			return t.Target, nil
 		}
 		next.byHost = maps.Clone(targets.byHost)
@@ -79,9 +77,9 @@ func (m *Mesh) addHTTPTarget(key *hostKey) (*call.Target, error) {
 	if next.count() >= maxHTTPTargets {
 		next.sweep()
 	}
-	t := &httpTarget{Target: m.acquire(name), key: *key}
+	t := &httpTarget{Target: m.acquire(name), host: u.Host, scheme: u.Scheme, authority: authority}
 	t.used.Store(true)
-	next.byHost[key.host] = append(slices.Clip(next.byHost[key.host]), t)
+	next.byHost[u.Host] = append(slices.Clip(next.byHost[u.Host]), t)
 	if next.count() <= fewTargets {
 		next.few = slices.Concat(slices.Collect(maps.Values(next.byHost))...)
 	}
@@ -90,13 +88,13 @@ func (m *Mesh) addHTTPTarget(key *hostKey) (*call.Target, error) {
 }
 
 // find looks for one by its host, which is quicker than by the hash of a whole key.
-func (h *hostTargets) find(key *hostKey) *httpTarget {
+func (h *hostTargets) find(u *url.URL, authority string) *httpTarget {
 	list := h.few
 	if list == nil {
-		list = h.byHost[key.host]
+		list = h.byHost[u.Host]
 	}
 	for _, t := range list {
-		if t.key == *key {
+		if t.host == u.Host && t.scheme == u.Scheme && (t.authority == "" || t.authority == authority) {
 			return t
 		}
 	}

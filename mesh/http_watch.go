@@ -12,9 +12,6 @@ import (
 // watched has the latency of a request count from when it has a connection: what it
 // takes to make one says nothing of an endpoint's load.
 func (x *exchange) watched(req *http.Request) *http.Request {
-	if !x.call.Watched() {
-		return req
-	}
 	return req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { x.call.Sent() },
 	}))
