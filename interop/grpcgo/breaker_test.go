@@ -18,11 +18,12 @@ func TestBreakersAreForWeft(t *testing.T) {
 services:
   orders:
     protocol: grpc
+    %s
     endpoints: ["%s"]
     breaker:
       endpoint: {consecutiveFailures: 3, openTime: 1h, probes: 2}
       cluster: {failurePercent: 99.5%%, minimumRequests: 1000, interval: 1m}
-`, v1.Addr))
+`, inTime, v1.Addr))
 	eachClient(t, cp, "orders", func(t *testing.T, c client) {
 		v1.SetFailing(false)
 		c.eventually(t, request{path: "/shop.Orders/Get"}, "v1")

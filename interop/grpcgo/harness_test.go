@@ -175,13 +175,16 @@ func newBackend(t *testing.T, name string) *meshtest.Backend {
 	}))
 }
 
+// inTime has connections outlast a machine that stalls: it is longer than any stall.
+const inTime = "connectTimeout: 60s"
+
 // service is a line of a policy's services.
 func service(name string, backends ...*meshtest.Backend) string {
 	var list []string
 	for _, b := range backends {
 		list = append(list, `"`+b.Addr+`"`)
 	}
-	return fmt.Sprintf("  %s: {protocol: grpc, endpoints: [%s]}\n", name, strings.Join(list, ", "))
+	return fmt.Sprintf("  %s: {protocol: grpc, %s, endpoints: [%s]}\n", name, inTime, strings.Join(list, ", "))
 }
 
 // load calls without a pause until it is stopped.

@@ -19,6 +19,7 @@ func orders(v1, v2 *meshtest.Backend, routes string) string {
 services:
   orders:
     protocol: grpc
+    ` + inTime + `
     endpoints:
       - {address: "` + v1.Addr + `", labels: {version: v1}}
       - {address: "` + v2.Addr + `", labels: {version: v2}}

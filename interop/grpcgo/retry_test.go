@@ -82,8 +82,8 @@ func (p *retryPair) policy(limits string) string {
 		}
 		fmt.Fprintf(&routes, "    - {to: orders, match: {path: {exact: /retry.P%d/Call}}, retry: %v}\n", n, r)
 	}
-	return fmt.Sprintf("services:\n  orders: {protocol: grpc, endpoints: [%q], limits: {%s}}\nroutes:\n  orders:\n%s    - to: orders\n",
-		p.backend.Addr, limits, routes.String())
+	return fmt.Sprintf("services:\n  orders: {protocol: grpc, %s, endpoints: [%q], limits: {%s}}\nroutes:\n  orders:\n%s    - to: orders\n",
+		inTime, p.backend.Addr, limits, routes.String())
 }
 
 // compare makes the call by both clients, and returns what is of grpc-go and a difference

@@ -107,7 +107,7 @@ func TestService(t *testing.T) {
 	for _, protocol := range []string{"http", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
 			addr, _ := startService(t, limits)
-			call := callers(t, `services: {orders: {protocol: %s, endpoints: ["%s"], rateLimit: {enableXRatelimitHeaders: true, service: {target: "`+addr+`", domain: shop,
+			call := callers(t, `services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: ["%s"], rateLimit: {enableXRatelimitHeaders: true, service: {target: "`+addr+`", domain: shop,
 				timeout: 60s, failureMode: deny, descriptors: [{entries: [{header: x-user, key: user}]}, {entries: [{genericKey: orders, key: api}, {header: x-plan, key: plan}]}]}}}}`)[protocol]
 			for _, test := range []struct {
 				header map[string]string
@@ -147,7 +147,7 @@ func TestService(t *testing.T) {
 func TestServiceFails(t *testing.T) {
 	for mode, want := range map[string]int{"deny": 500, "allow": 200} {
 		addr, db := startService(t, limits)
-		call := callers(t, `services: {orders: {protocol: %s, endpoints: ["%s"], rateLimit: {service: {target: "`+addr+`", domain: shop,
+		call := callers(t, `services: {orders: {protocol: %s, connectTimeout: 60s, endpoints: ["%s"], rateLimit: {service: {target: "`+addr+`", domain: shop,
 			timeout: 60s, failureMode: `+mode+`, descriptors: [{entries: [{header: x-user, key: user}]}]}}}}`)["http"]
 		if code, _ := call(t, map[string]string{"x-user": "ann"}); code != http.StatusOK {
 			t.Errorf("%s: %d while the service works", mode, code)
