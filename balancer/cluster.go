@@ -14,13 +14,16 @@ import (
 // name it. All methods are safe for concurrent use, though Configure, Assign and
 // Fail are meant for one caller, in whose order they take effect.
 type Cluster struct {
-	name      string
+	name string
+
+	// What each call asks for is on one cache line, with the head of the limits.
+	breaker atomic.Pointer[resilience.Breaker]
+	limits  resilience.Limits
+
 	logger    *slog.Logger
 	resolver  DNSResolver
 	newProber func(CheckTarget) Prober
 	local     *Local // nil if it is not known where the process runs
-
-	limits resilience.Limits
 
 	settled chan struct{}
 	running sync.WaitGroup // look-ups, probes, and news of breakers
@@ -29,7 +32,6 @@ type Cluster struct {
 	active  atomic.Int64   // calls in flight, if counts
 
 	connection atomic.Pointer[Connection] // of config; never nil
-	breaker    atomic.Pointer[resilience.Breaker]
 
 	news   sync.Mutex // of breakers
 	silent bool       // by Close

@@ -35,6 +35,7 @@ func (r *round) newPicker() *picker {
 	if p.root != nil {
 		p.state = Ready
 		p.plain = p.drops == nil
+		p.simple = p.plain && len(p.overrides) == 0
 		return p
 	}
 	p.state, p.err = r.why()

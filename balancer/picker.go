@@ -15,6 +15,7 @@ type picker struct {
 	drops    *dropper
 
 	plain     bool        // there is a root, or hash is one table, and nothing to heed but breakers
+	simple    bool        // and it is a root, and calls can ask for nothing
 	root      chooser     // nil when there is nothing to pick
 	hash      *hashed     // takes root's place under the policies that hash
 	overrides []HeaderKey // of the snapshot's configuration

@@ -145,11 +145,24 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 	return v.guarded(b, p, &info)
 }
 
-// PickPlain is Pick for a call of which there is nothing to heed but its context.
-func (v *View) PickPlain(ctx context.Context) (*Link, error) {
+// Plain picks for calls of which there is nothing to heed but their context.
+type Plain struct {
+	view   *View
+	picker *picker
+}
+
+// Plain returns what picks, now, for calls of which there is nothing to heed. It is false
+// where calls can say more than their context: pick by Pick there.
+func (v *View) Plain() (Plain, bool) {
 	p := v.picker.Load()
-	if !p.plain || p.root == nil || !v.cluster.breaker.Load().Closed() {
-		return v.Pick(PickInfo{Context: ctx})
+	return Plain{v, p}, p.simple
+}
+
+// Pick is View.Pick. The link is of the view's own cluster.
+func (s Plain) Pick(ctx context.Context) (*Link, error) {
+	v, p := s.view, s.picker
+	if b := v.cluster.breaker.Load(); !b.Closed() {
+		return v.guarded(b, p, &PickInfo{Context: ctx})
 	}
 	l := p.root.choose()
 	if v.open(l) {

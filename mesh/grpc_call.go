@@ -297,10 +297,6 @@ func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
 	if t, ok := r.call.Sender().(*unaryTries); ok {
 		t.ended = ended{}
 	}
-	return r.pick(v)
-}
-
-func (r *rpc) pick(v *balancer.View) (grpclb.Picked, error) {
 	link, err := r.call.Pick(r.Context, v, nil)
 	if err == nil {
 		if to := link.Endpoint().OriginalDst(); to != nil {

@@ -86,7 +86,7 @@ func (w *racer) Value(key any) any {
 // Pick is of a grpclb.Call.
 func (w *racer) Pick(v *balancer.View) (grpclb.Picked, error) {
 	w.ended = ended{}
-	return w.pick(v)
+	return w.rpc.Pick(v)
 }
 
 // Failed takes what grpc knows of the attempt.

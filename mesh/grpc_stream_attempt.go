@@ -105,7 +105,7 @@ func (a *streamAttempt) Value(key any) any {
 // Pick is of a grpclb.Call.
 func (a *streamAttempt) Pick(v *balancer.View) (grpclb.Picked, error) {
 	a.ended = ended{}
-	return a.pick(v)
+	return a.rpc.Pick(v)
 }
 
 // Failed takes what grpc knows of the attempt.

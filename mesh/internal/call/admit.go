@@ -11,6 +11,16 @@ import (
 // is an endpoint. The attempt is counted there too, so that a retry budget has something to
 // be a share of.
 
+// dismiss counts an attempt no more at the call's own cluster.
+func (c *Call) dismiss() {
+	c.Cluster.Limits().Release(resilience.Requests, c.route.Priority())
+}
+
+// exceeded is why an attempt is not let in there.
+func (c *Call) exceeded() error {
+	return c.Cluster.Limits().Exceeded(c.Cluster.Name(), resilience.Requests, c.route.Priority())
+}
+
 // admitTo counts an attempt that has picked an endpoint of another cluster than the call's.
 // A link that is refused is let go of.
 func (c *Call) admitTo(link *balancer.Link) error {

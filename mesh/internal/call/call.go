@@ -149,24 +149,19 @@ func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == n
 // return.
 func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-	limits, priority := c.Cluster.Limits(), c.route.Priority()
-	if v.Aggregates() {
-		limits.Add(resilience.Requests, priority)
-	} else if !limits.Acquire(resilience.Requests, priority) {
-		return nil, limits.Exceeded(c.Cluster.Name(), resilience.Requests, priority)
-	}
 	var link *balancer.Link
 	var err error
-	if c.tries == nil && len(exclude) == 0 && c.Plain() && len(v.Overrides()) == 0 {
-		link, err = v.PickPlain(ctx)
+	if plain, ok := v.Plain(); ok && c.tries == nil && len(exclude) == 0 && c.Plain() {
+		if !c.Cluster.Limits().Acquire(resilience.Requests, c.route.Priority()) {
+			return nil, c.exceeded()
+		}
+		if link, err = plain.Pick(ctx); err != nil {
+			c.dismiss()
+		}
 	} else {
 		link, err = c.pickAsAsked(ctx, v, exclude)
 	}
-	if err == nil && link.Endpoint().Cluster() != c.Cluster {
-		err = c.admitTo(link)
-	}
 	if err != nil {
-		limits.Release(resilience.Requests, priority)
 		return nil, err
 	}
 	c.link, c.epoch = link, link.Epoch()
@@ -177,14 +172,31 @@ func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.E
 	return link, nil
 }
 
-// pickAsAsked picks for a call that asks something of its endpoint, or may.
+// pickAsAsked is Pick for a call that asks something of its endpoint, or may.
 func (c *Call) pickAsAsked(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
-	info := balancer.PickInfo{Context: ctx, Exclude: exclude}
-	c.asks(v, &info)
-	if c.tries == nil {
-		return v.Pick(info)
+	if v.Aggregates() {
+		c.Cluster.Limits().Add(resilience.Requests, c.route.Priority())
+	} else if !c.Cluster.Limits().Acquire(resilience.Requests, c.route.Priority()) {
+		return nil, c.exceeded()
 	}
-	return c.tries.pick(v, &info)
+	link, err := c.pickOf(v, &balancer.PickInfo{Context: ctx, Exclude: exclude})
+	if err == nil && link.Endpoint().Cluster() != c.Cluster {
+		err = c.admitTo(link)
+	}
+	if err != nil {
+		c.dismiss()
+		return nil, err
+	}
+	return link, nil
+}
+
+// pickOf picks what the call asks for beside info.
+func (c *Call) pickOf(v *balancer.View, info *balancer.PickInfo) (*balancer.Link, error) {
+	c.asks(v, info)
+	if c.tries == nil {
+		return v.Pick(*info)
+	}
+	return c.tries.pick(v, info)
 }
 
 // asks fills in what the call asks of its endpoint.
@@ -224,14 +236,13 @@ func (c *Call) done(o balancer.Outcome) {
 	if c.watch != nil {
 		c.unwatch(o)
 	}
-	limits, priority := c.Cluster.Limits(), c.route.Priority()
-	limits.Release(resilience.Requests, priority)
+	c.dismiss()
 	if of := link.Endpoint().Cluster(); of != c.Cluster {
-		of.Limits().Release(resilience.Requests, priority)
+		of.Limits().Release(resilience.Requests, c.route.Priority())
 	}
 	o.Epoch = c.epoch
 	link.Done(o)
-	if t := limits.Throttle(); t != nil {
+	if t := c.Cluster.Limits().Throttle(); t != nil {
 		c.earn(t, o)
 	}
 }
