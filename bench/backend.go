@@ -17,7 +17,7 @@ const (
 	// backends is how many serve each protocol.
 	backends = 3
 
-	echoPath = "/bench.Echo/Call" // answers with what it is sent
+	echoPath = "/bench.Echo/Call" // answers with what it is sent, and HTTP's GET with a payload
 	// streamPath answers each message of a stream with itself.
 	streamPath = "/bench.Echo/Stream"
 	whoPath    = "/bench.Echo/Who" // answers with the backend's name
@@ -96,7 +96,7 @@ func newHTTPBackend(name string) *http.Server {
 				return
 			}
 			buf := make([]byte, len(payload))
-			if _, err := io.ReadFull(r.Body, buf); err != nil {
+			if _, err := io.ReadFull(r.Body, buf); err != nil && r.Method != http.MethodGet {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}

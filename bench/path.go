@@ -42,6 +42,7 @@ var protocols = []protocol{
 	{"gRPC stream, per message", streamPaths},
 	{"HTTP/1.1", http1Paths},
 	{"h2c", h2cPaths},
+	{"h2c, GET", h2cGetPaths},
 }
 
 // control is the bare path a second time, to show how far off the machine is.
@@ -91,16 +92,21 @@ func (s stream) caller() (func() error, func(), error) {
 
 func (s stream) close() { _ = s.conn.Close() }
 
-// exchange calls by HTTP: a POST whose answer is read to its end.
+// exchange calls by HTTP: a GET, or a POST of the payload, whose answer is read to its end.
 type exchange struct {
 	client *http.Client
+	method string
 	next   func() (url string) // of a request
 	closed func()
 }
 
 func (e exchange) caller() (func() error, func(), error) {
 	return func() error {
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, e.next(), bytes.NewReader(payload))
+		body := io.Reader(http.NoBody)
+		if e.method != http.MethodGet {
+			body = bytes.NewReader(payload)
+		}
+		req, err := http.NewRequestWithContext(context.Background(), e.method, e.next(), body)
 		if err != nil {
 			return err
 		}

@@ -23,6 +23,10 @@ var (
 		weftHTTP("Weft, 100 routes", target("http", 100)),
 		weftHTTP("Weft, 1,000 routes", target("http", 1000)),
 	}
+	h2cGetPaths = []path{
+		getting(bareHTTP("bare http.Client, over 3 in turn", backends, newH2CTransport)),
+		getting(weftHTTP("Weft, 100 routes", target("h2c", 100))),
+	}
 	h2cPaths = []path{
 		bareHTTP("bare http.Client, over 3 in turn", backends, newH2CTransport),
 		control(bareHTTP("", backends, newH2CTransport)),
@@ -45,6 +49,19 @@ func newH2CTransport() *http.Transport {
 	return t
 }
 
+// getting is a path over HTTP whose requests have no body.
+func getting(of path) path {
+	return path{of.name, func(s *servers, m *mesh.Mesh) (client, error) {
+		c, err := of.open(s, m)
+		if err != nil {
+			return nil, err
+		}
+		e := c.(exchange)
+		e.method = http.MethodGet
+		return e, nil
+	}}
+}
+
 // bareHTTP calls so many backends in turn, as a program would that knows them.
 func bareHTTP(name string, n int, newTransport func() *http.Transport) path {
 	return overHTTP(name, n, newTransport, func(t *http.Transport) http.RoundTripper { return t })
@@ -60,6 +77,7 @@ func overHTTP(name string, n int, newTransport func() *http.Transport, wrap func
 		var turn atomic.Uint64
 		t := newTransport()
 		return exchange{
+			method: http.MethodPost,
 			client: &http.Client{Transport: wrap(t)},
 			next:   func() string { return urls[turn.Add(1)%uint64(len(urls))] },
 			closed: t.CloseIdleConnections,
@@ -72,6 +90,7 @@ func httplbPath(scheme string) path {
 		c := httplb.NewClient(httplb.WithResolver(staticResolver(s.HTTP)), httplb.WithNoProxy())
 		url := scheme + "://bench" + echoPath
 		return exchange{
+			method: http.MethodPost,
 			client: c.Client,
 			next:   func() string { return url },
 			closed: func() { _ = c.Close() },
@@ -97,6 +116,7 @@ func weftHTTP(name, target string) path {
 		t := newTransport()
 		c := &http.Client{Transport: m.Transport(t)}
 		return exchange{
+			method: http.MethodPost,
 			client: c,
 			next:   func() string { return url },
 			closed: c.CloseIdleConnections,

@@ -25,7 +25,10 @@ type exchange struct {
 	body      *answerBody          // for the response; nil where none is at hand
 	status    int                  // of the response that is the application's
 	responded bool                 // the response passed the filters
-	sampler   call.Sampler
+
+	// What serves the next call, too.
+	sampler call.Sampler
+	bare    *bareRequest // nil where none is at hand
 }
 
 // exchanges are spare ones.
@@ -265,7 +268,7 @@ func (x *exchange) end(o balancer.Outcome) {
 // hold on it any more.
 func (x *exchange) recycle() {
 	if x.call.Alone() {
-		*x = exchange{sampler: x.sampler}
+		*x = exchange{sampler: x.sampler, bare: x.bare}
 		exchanges.Put(x)
 	}
 }

@@ -2,15 +2,12 @@ package mesh
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"reflect"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // refusedStreamError is a stream that an HTTP/2 server says it did not process
@@ -33,7 +30,7 @@ const (
 // it still sends elsewhere. HTTP/1.1 does not come here.
 func (x *exchange) once(p *pool, req *http.Request) (*http.Response, error) {
 	if req.Body == nil || req.Body == http.NoBody {
-		return onceBare(p, p.aim(x.conn.endpoint, req))
+		return x.onceBare(p, p.aim(x.conn.endpoint, req))
 	}
 	// A connection that goes away before there is a stream has the body closed unread.
 	const moves = 8
@@ -212,42 +209,3 @@ func (b *soleBody) end() bool {
 	}
 	return read
 }
-
-// bareRequest is a request without a body, which net/http can always send again. It asks
-// for a connection each time, and says so.
-type bareRequest struct {
-	*http.Request
-	trace httptrace.ClientTrace
-	sent  atomic.Bool // its headers are
-}
-
-func onceBare(p *pool, req *http.Request) (*http.Response, error) {
-	b := &bareRequest{}
-	b.trace.WroteHeaders = func() { b.sent.Store(true) }
-	b.trace.GotConn = func(httptrace.GotConnInfo) {
-		if b.sent.Load() {
-			// What RoundTrip was given, before it is looked at for the next time.
-			*b.Request = *b.WithContext(endedContext{b.Context()})
-		}
-	}
-	b.Request = req.WithContext(httptrace.WithClientTrace(req.Context(), &b.trace))
-	resp, err := p.RoundTrip(b.Request)
-	if err == nil || !b.sent.Load() {
-		return resp, err
-	}
-	if errors.Is(err, errSentAgain) || errors.As(err, new(*connectError)) || errors.As(err, new(*crowdedError)) {
-		// A connection is what it needed to be sent again.
-		return nil, &refusedStreamError{"REFUSED_STREAM or GOAWAY"}
-	}
-	return nil, refusal(err)
-}
-
-var errSentAgain = errors.New("weft: net/http would send the request again")
-
-var closedChannel = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// endedContext keeps a request from being sent.
-type endedContext struct{ context.Context }
-
-func (endedContext) Done() <-chan struct{} { return closedChannel }
-func (endedContext) Err() error            { return errSentAgain }

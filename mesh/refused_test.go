@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -235,6 +236,38 @@ func TestBareRequestsEndWithHeaders(t *testing.T) {
 	}
 	if !slices.Equal(r.ended, []bool{true}) {
 		t.Errorf("headers end the request: %v", r.ended)
+	}
+}
+
+// TestBareRequestsInTurn has a server refuse some of the requests without a body that follow
+// one another: those fail, and no others, whoever else traces them.
+func TestBareRequestsInTurn(t *testing.T) {
+	refused := func(n int) bool { return n%3 == 0 }
+	r := newRefuser(t, func(n int, f *http2.Framer, stream uint32) bool {
+		if refused(n) {
+			resets(http2.ErrCodeRefusedStream)(f, stream)
+		}
+		return refused(n)
+	})
+	m := meshtest.New(t, mesh.WithPolicy(fmt.Appendf(nil, `
+services: {orders: {protocol: http2, endpoints: [%q]}}
+routes: {orders: [{to: orders, retry: {attempts: 2, on: [connect-failure]}}]}
+`, r.addr)))
+	t.Cleanup(m.HTTPClient().CloseIdleConnections)
+	for n := 1; n <= 24; n++ {
+		ctx, traced, told := within(t, long), n%4 == 0, false
+		if traced {
+			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { told = true }})
+		}
+		if err := sendOrders(ctx, m, "GET", nil); (err != nil) != refused(n) {
+			t.Errorf("%d: %v, want a failure: %v", n, err, refused(n))
+		}
+		if told != traced {
+			t.Errorf("%d: the application's trace was told: %v, want %v", n, told, traced)
+		}
+	}
+	if n := len(r.requests()); n != 24 {
+		t.Errorf("the server saw %d requests, want 24", n)
 	}
 }
 
