@@ -1,10 +1,12 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -160,15 +162,21 @@ func (x *exchange) begin(t *transport, req *http.Request) error {
 	if method == "" {
 		method = http.MethodGet
 	}
-	path := req.URL.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
 	x.call.Target, x.call.Client = target, t.id
 	r := &x.call.Request
-	r.Authority, r.Path, r.RawQuery = authority, path, req.URL.RawQuery
+	r.Path, r.Unescaped = pathOf(req.URL)
+	r.Authority, r.RawQuery = authority, req.URL.RawQuery
 	r.Method, r.Scheme, r.Headers = method, req.URL.Scheme, headers(req.Header)
 	return x.call.Begin(req.Context())
+}
+
+// pathOf returns the path of a request for [resolver.Request], and whether it is still to be
+// escaped.
+func pathOf(u *url.URL) (path string, unescaped bool) {
+	if u.RawPath == "" && u.Path != "" {
+		return u.Path, true
+	}
+	return cmp.Or(u.EscapedPath(), "/"), false
 }
 
 // headers shows a request's header to header matchers.

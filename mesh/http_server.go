@@ -80,15 +80,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func inboundRequest(req *http.Request) resolver.Request {
 	r := resolver.Request{
 		Authority: req.Host,
-		Path:      req.URL.EscapedPath(),
 		RawQuery:  req.URL.RawQuery,
 		Method:    req.Method,
 		Scheme:    "http",
 		Headers:   headers(req.Header),
 	}
-	if r.Path == "" {
-		r.Path = "/"
-	}
+	r.Path, r.Unescaped = pathOf(req.URL)
 	if req.TLS != nil {
 		r.Scheme = "https"
 	}

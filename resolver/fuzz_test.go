@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -78,7 +79,11 @@ func FuzzTable(f *testing.F) {
 		path, query, _ := strings.Cut(target, "?")
 		sent := headers{strings.ToLower(header): {value}}
 		request := &resolver.Request{Authority: authority, Path: path, RawQuery: query, GRPC: grpc, Headers: sent}
-		route, err := routesTable(t, &rc).Route(request)
+		table := routesTable(t, &rc)
+		route, err := table.Route(request)
+		if again, _ := table.Route(request); again != route && !takesByChance(&rc) {
+			t.Errorf("%+v is routed to %v, and then to %v", request, route, again)
+		}
 		if err != nil {
 			return
 		}
@@ -98,6 +103,13 @@ func FuzzTable(f *testing.F) {
 		if change.ChangesResponse() {
 			change.Response(request, sent, "HTTP/2", 200)
 		}
+	})
+}
+
+// takesByChance reports whether a route takes a share of the requests.
+func takesByChance(rc *routev3.RouteConfiguration) bool {
+	return slices.ContainsFunc(rc.GetVirtualHosts(), func(h *routev3.VirtualHost) bool {
+		return slices.ContainsFunc(h.GetRoutes(), func(r *routev3.Route) bool { return r.GetMatch().GetRuntimeFraction() != nil })
 	})
 }
 

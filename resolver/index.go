@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"iter"
+	"math/rand/v2"
 	"sync/atomic"
 )
 
@@ -19,11 +20,12 @@ type routeIndex struct {
 	matches []*routeMatch
 
 	exact  map[string]*candidates
+	long   uint64 // bit n: an exact literal is n bytes long, modulo 64
 	prefix *radix
 	// folded is the tree of the literals, exact ones too, whose case does not matter.
 	folded *radix
 
-	recall atomic.Pointer[recall] // nil before the first gRPC call
+	recall atomic.Pointer[recall] // nil before the first request
 }
 
 // candidates are the routes with one literal.
@@ -46,8 +48,9 @@ const minKeyed = 4
 func newRouteIndex(matches []*routeMatch) *routeIndex {
 	x := &routeIndex{matches: matches}
 	for i, m := range matches {
+		m.unconditional = m.always()
 		c := x.candidates(m)
-		if n := len(c.list); n > 0 && matches[c.list[n-1]].always() {
+		if n := len(c.list); n > 0 && matches[c.list[n-1]].unconditional {
 			continue // never reached
 		}
 		c.list = append(c.list, int32(i))
@@ -70,6 +73,7 @@ func (x *routeIndex) candidates(m *routeMatch) *candidates {
 		if c == nil {
 			c = &candidates{}
 			x.exact[m.literal] = c
+			x.long |= 1 << (len(m.literal) % 64)
 		}
 		return c
 	}
@@ -138,18 +142,18 @@ func (m *routeMatch) exactHeader() *headerMatcher {
 }
 
 // find returns the place of the first route that matches, or -1. path is r's, less
-// what policy says to leave out.
+// what policy says to leave out; r's is escaped if it was not.
 func (x *routeIndex) find(r *Request, path string) int {
-	best := int32(len(x.matches))
-	if known := x.recalled(r, path); known != nil {
+	var best int32
+	place := x.placeOf(path)
+	if known := place.Load(); known != nil && known.path == path {
+		r.Unescaped = false // Path is the same escaped
 		best = known.sure
 		for _, c := range known.sets {
 			best = x.first(c, best, r, path)
 		}
 	} else {
-		for c := range x.sets(path) {
-			best = x.first(c, best, r, path)
-		}
+		best = x.search(r, path, place)
 	}
 	if int(best) == len(x.matches) {
 		return -1
@@ -157,11 +161,28 @@ func (x *routeIndex) find(r *Request, path string) int {
 	return int(best)
 }
 
+// search is find of a path that is not kept at its place, which it may then be.
+func (x *routeIndex) search(r *Request, path string, place *atomic.Pointer[recalled]) int32 {
+	if r.Unescaped {
+		path = r.escape() // not kept if that changes it: the place is then of no account
+	}
+	best := int32(len(x.matches))
+	for c := range x.sets(path) {
+		best = x.first(c, best, r, path)
+	}
+	if place.Load() == nil || rand.Uint32()%recallTurns == 0 {
+		x.keep(place, path)
+	}
+	return best
+}
+
 // sets are the sets of candidates that a path leads to.
 func (x *routeIndex) sets(path string) iter.Seq[*candidates] {
 	return func(yield func(*candidates) bool) {
-		if c := x.exact[path]; c != nil && !yield(c) {
-			return
+		if x.long&(1<<(len(path)%64)) != 0 { // else there is no need to ask the map
+			if c := x.exact[path]; c != nil && !yield(c) {
+				return
+			}
 		}
 		rest := path
 		for n := x.prefix; n != nil; n, rest = n.next(rest) {
@@ -202,7 +223,7 @@ func (x *routeIndex) firstOf(list []int32, best int32, r *Request, path string) 
 		if i >= best {
 			break
 		}
-		if x.matches[i].conditions(r, path) {
+		if m := x.matches[i]; m.unconditional || m.conditions(r, path) {
 			return i
 		}
 	}

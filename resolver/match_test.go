@@ -189,8 +189,9 @@ func TestRuntimeFractionTakesItsShare(t *testing.T) {
 		table := matchTable(t, fmt.Sprintf(`{"prefix": "/", "runtimeFraction": {"defaultValue": {"numerator": %d, "denominator": %q}}}`, of/4, denominator))
 		const n = 100_000
 		taken := 0
-		for range n {
-			if routedTo(table, &resolver.Request{Path: "/"}) == "yes" {
+		for i := range n {
+			path := "/" + string(rune('a'+i%26)) // a share of each
+			if routedTo(table, &resolver.Request{Path: path}) == "yes" {
 				taken++
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/textproto"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -44,8 +45,12 @@ func TestCompiledMatchingIsAScan(t *testing.T) {
 
 func compareWithScan(t *testing.T, rc *routev3.RouteConfiguration, table *resolver.Table, r *resolver.Request) {
 	t.Helper()
+	escaped := *r
+	if r.Unescaped {
+		escaped.Path = (&url.URL{Path: r.Path}).EscapedPath()
+	}
+	want := scan(rc, &escaped)
 	route, err := table.Route(r)
-	want := scan(rc, r)
 	switch {
 	case err != nil && want != "":
 		t.Errorf("%+v: %v; a scan finds %q in\n%s", r, err, want, rc)
@@ -96,7 +101,10 @@ func (g generator) text(alphabet string, n int) string {
 	return string(b)
 }
 
-func (g generator) path() string { return "/" + g.text("abA/", 6) }
+// path is any, or one of a few that many routes and requests have.
+func (g generator) path() string {
+	return pick(g, "/"+g.text("abA/", 6), "/"+g.text("abA/", 6), "/"+g.text("ab", 1), "/a%20b")
+}
 
 func (g generator) match() *routev3.RouteMatch {
 	m := &routev3.RouteMatch{}
@@ -181,11 +189,12 @@ func (g generator) header() *routev3.HeaderMatcher {
 func (g generator) request() *resolver.Request {
 	r := &resolver.Request{
 		Authority: pick(g, g.text("abA.", 4), g.text("ab", 2)+":1"),
-		Path:      g.path(),
+		Path:      pick(g, g.path(), g.path(), g.path(), "/a b"),
 		Method:    pick(g, "", "GET", "POST"),
 		GRPC:      g.IntN(2) == 0,
 	}
 	if !r.GRPC {
+		r.Unescaped = g.IntN(2) == 0
 		r.RawQuery = pick(g, "", "q", "q=v", "p=w&q=v")
 	}
 	h := headers{}

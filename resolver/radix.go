@@ -40,12 +40,14 @@ func (n *radix) insert(prefix string) *radix {
 
 // next returns the child that path leads to, and the rest of path, or nil.
 func (n *radix) next(path string) (*radix, string) {
-	if path == "" {
+	if path == "" || len(n.children) == 0 {
 		return nil, ""
 	}
-	i := strings.IndexByte(n.first, path[0])
-	if i < 0 {
-		return nil, ""
+	i := 0 // an only child's whole label is compared anyway
+	if len(n.children) > 1 {
+		if i = strings.IndexByte(n.first, path[0]); i < 0 {
+			return nil, ""
+		}
 	}
 	rest, ok := strings.CutPrefix(path, n.children[i].label)
 	if !ok {

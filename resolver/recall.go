@@ -6,19 +6,20 @@ import (
 	"sync/atomic"
 )
 
-// recall keeps what the paths of gRPC calls lead to in a routeIndex. A client calls a few
-// methods, again and again, and need not ask a map and two trees each time. What depends on
-// more of a request than its path is not kept, nor are paths of HTTP requests, of which
-// there may be as many as there are requests.
+// recall keeps what paths lead to in a routeIndex. A client asks for a few paths again and
+// again, and need not ask a map and two trees each time. What depends on more of a request
+// than its path is not kept, nor are paths that escaping changes: so one that is found needs
+// no escaping.
 //
-// It is filled by the first paths that come and then stays as it is: callers cannot make it
-// grow, nor have it work in vain by calling more methods than it holds.
+// A path has one place. If another has it, it takes that once in a while. So callers cannot
+// make the recall grow, nor have it work in vain by asking for ever new paths, and those that
+// they ask for again and again are there most of the time.
 type recall [recalls]atomic.Pointer[recalled]
 
 // recalled is what a path leads to.
 type recalled struct {
 	path string
-	// sure is the first route that takes every gRPC call of the path that none before it
+	// sure is the first route that takes every request for the path that none before it
 	// takes; the number of routes if there is none.
 	sure int32
 	sets []*candidates // those with a route before it, which more than the path decides on
@@ -27,29 +28,13 @@ type recalled struct {
 const (
 	recalls       = 64
 	longestRecall = 256 // bytes of a path
+	recallTurns   = 256 // paths that find another in their place, to one that takes it
 )
 
-// recalled returns what is kept of the request's path, after it has been kept if there is
-// room for it; nil if it is not.
-func (x *routeIndex) recalled(r *Request, path string) *recalled {
-	if !r.GRPC || path == "" {
-		return nil
-	}
-	if kept := x.recall.Load(); kept != nil {
-		if one := kept[placeOf(path)].Load(); one != nil {
-			if one.path == path {
-				return one
-			}
-			return nil
-		}
-	}
-	return x.keep(path)
-}
-
-// keep keeps what a path leads to, unless it is too long.
-func (x *routeIndex) keep(path string) *recalled {
-	if len(path) > longestRecall {
-		return nil
+// keep keeps what an escaped path leads to at its place, if it is one to keep.
+func (x *routeIndex) keep(place *atomic.Pointer[recalled], path string) {
+	if len(path) > longestRecall || strings.Contains(path, "%") || escaped(path) != path {
+		return
 	}
 	one := &recalled{path: strings.Clone(path), sure: int32(len(x.matches))}
 	sets := slices.Collect(x.sets(path))
@@ -65,17 +50,13 @@ func (x *routeIndex) keep(path string) *recalled {
 			one.sets = append(one.sets, c)
 		}
 	}
-	x.recall.CompareAndSwap(nil, new(recall))
-	x.recall.Load()[placeOf(path)].CompareAndSwap(nil, one)
-	return one
+	place.Store(one)
 }
 
-// takes reports whether a match takes every gRPC call of a path that has its literal.
+// takes reports whether a match takes every request for a path that has its literal: even
+// one that is neither CONNECT nor gRPC and has nothing but the path.
 func (m *routeMatch) takes(path string) bool {
-	if m.connect || m.fraction != nil || len(m.headers)+len(m.query)+len(m.cookies) > 0 {
-		return false
-	}
-	return m.conditions(&Request{GRPC: true, Path: path}, path)
+	return len(m.headers)+len(m.query)+len(m.cookies) == 0 && m.fraction == nil && m.conditions(&Request{Path: path}, path)
 }
 
 // before reports whether a route of the set comes before a place.
@@ -86,13 +67,21 @@ func (c *candidates) before(place int32) bool {
 	return slices.ContainsFunc(c.keyed, func(k keyedCandidates) bool { return k.first < place })
 }
 
-// placeOf spreads paths, which are not empty, over the places by their length and a few of
-// their last bytes, in which methods of one service differ.
-func placeOf(path string) uint {
-	n := uint(len(path))
-	h := n*31 + uint(path[n-1])*7
-	if n >= 10 {
-		h += uint(path[n-6])*5 + uint(path[n-10])*3
+// placeOf returns where a path is kept if it is.
+func (x *routeIndex) placeOf(path string) *atomic.Pointer[recalled] {
+	kept := x.recall.Load()
+	if kept == nil {
+		x.recall.CompareAndSwap(nil, new(recall))
+		kept = x.recall.Load()
 	}
-	return h % recalls
+	// Of the bytes of a path, the last ones differ most among methods of one service.
+	n := uint(len(path))
+	place := n * 31
+	if n > 0 {
+		place += uint(path[n-1]) * 7
+	}
+	if n >= 10 {
+		place += uint(path[n-6])*5 + uint(path[n-10])*3
+	}
+	return &kept[place%recalls]
 }

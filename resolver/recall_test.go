@@ -2,6 +2,8 @@ package resolver_test
 
 import (
 	"fmt"
+	"net/url"
+	"sync"
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -9,9 +11,9 @@ import (
 	"github.com/weft-mesh/weft/resolver"
 )
 
-// TestRoutesOfMethodsAreRecalled calls more methods than are kept, each several times and
-// with other headers, by gRPC, whose methods are kept, and by HTTP, whose paths are not.
-func TestRoutesOfMethodsAreRecalled(t *testing.T) {
+// TestRoutesOfPathsAreRecalled asks for more paths than are kept, from several goroutines,
+// each several times and with other headers.
+func TestRoutesOfPathsAreRecalled(t *testing.T) {
 	const methods = 500
 	rc := parse(t, &routev3.RouteConfiguration{}, `{"name": "r", "virtualHosts": [{"name": "h", "domains": ["*"], "routes": [
 		{"name": "of-user", "match": {"prefix": "/shop.Orders/", "headers": [{"name": "x-user", "stringMatch": {"exact": "u"}}]}, "route": {"cluster": "c"}},
@@ -33,16 +35,134 @@ func TestRoutesOfMethodsAreRecalled(t *testing.T) {
 		}
 		return "orders"
 	}
-	for range 3 {
-		for i := range methods {
-			for _, user := range []string{"", "u", "v"} {
-				for _, grpc := range []bool{true, false} {
-					r := &resolver.Request{Authority: "orders", Path: fmt.Sprintf("/shop.Orders/Method%d", i), GRPC: grpc, Headers: headers{"x-user": {user}}}
-					if got := routedTo(table, r); got != want(i, user) {
-						t.Fatalf("%s of user %q, gRPC %t: route %q, want %q", r.Path, user, grpc, got, want(i, user))
+	var asking sync.WaitGroup
+	for _, kind := range []resolver.Request{{GRPC: true}, {}, {Unescaped: true}} {
+		asking.Go(func() {
+			for n := range 3 * methods {
+				for _, user := range []string{"", "u", "v"} {
+					i, r := n%methods, kind
+					r.Path, r.Headers = fmt.Sprintf("/shop.Orders/Method%d", i), headers{"x-user": {user}}
+					if got := routedTo(table, &r); got != want(i, user) {
+						t.Errorf("%s of user %q, %+v: route %q, want %q", r.Path, user, kind, got, want(i, user))
 					}
 				}
 			}
+		})
+	}
+	asking.Wait()
+}
+
+// TestPathsAreNotAllThatCounts asks for one path again and again in ways of which a route
+// takes one and leaves the other to the next.
+func TestPathsAreNotAllThatCounts(t *testing.T) {
+	request := func(r resolver.Request) resolver.Request {
+		r.Path = "/p"
+		return r
+	}
+	http, grpc := request(resolver.Request{}), request(resolver.Request{GRPC: true})
+	for _, test := range []struct {
+		match   string
+		yes, no resolver.Request
+	}{
+		{`{"prefix": "/", "grpc": {}}`, grpc, http},
+		{`{"prefix": "/", "grpc": {}}`, request(resolver.Request{Headers: headers{"content-type": {"application/grpc"}}}), http},
+		{`{"prefix": "/", "tlsContext": {"presented": true}}`, grpc, http},
+		{`{"path": "/p", "queryParameters": [{"name": "q"}]}`, request(resolver.Request{RawQuery: "q"}), http},
+		{`{"path": "/p", "queryParameters": [{"name": "q"}]}`, request(resolver.Request{RawQuery: "q"}), grpc},
+		{`{"prefix": "/", "headers": [{"name": ":method", "stringMatch": {"exact": "PUT"}}]}`, request(resolver.Request{Method: "PUT"}), http},
+		{`{"prefix": "/", "headers": [{"name": ":path", "stringMatch": {"exact": "/p?q"}}]}`, request(resolver.Request{RawQuery: "q"}), http},
+		{`{"prefix": "/", "cookies": [{"name": "c", "stringMatch": {"exact": "v"}}]}`, request(resolver.Request{Headers: headers{"cookie": {"c=v"}}}), http},
+		{`{"connectMatcher": {}}`, request(resolver.Request{Method: "CONNECT"}), http},
+	} {
+		table := matchTable(t, test.match)
+		for range 3 {
+			yes, no := test.yes, test.no
+			if got := routedTo(table, &yes); got != "yes" {
+				t.Errorf("%s, %+v: route %q, want yes", test.match, test.yes, got)
+			}
+			if got := routedTo(table, &no); got != "no" {
+				t.Errorf("%s, %+v: route %q, want no", test.match, test.no, got)
+			}
 		}
+	}
+}
+
+// TestRouteEscapesPaths asks for paths of each byte, escaped and not, by turns: what looks
+// the same in both forms may be different paths.
+func TestRouteEscapesPaths(t *testing.T) {
+	paths := []string{"/a b", "/a%20b", "/a%2520b", "*"}
+	for c := range 256 {
+		paths = append(paths, "/a"+string([]byte{byte(c)})+"b")
+	}
+	for _, path := range paths {
+		escaped := (&url.URL{Path: path}).EscapedPath()
+		rc := &routev3.RouteConfiguration{Name: "r", VirtualHosts: []*routev3.VirtualHost{{Name: "h", Domains: []string{"*"}, Routes: []*routev3.Route{
+			{Name: "escaped", Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: escaped}}, Action: routeTo("c")},
+			{Name: "other", Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{}}, Action: routeTo("c")},
+		}}}}
+		for _, ignoreParams := range []bool{false, true} {
+			rc.IgnorePathParametersInPathMatching = ignoreParams
+			table := routesTable(t, rc)
+			asIs := routedTo(routesTable(t, rc), &resolver.Request{Path: path})
+			want := routedTo(routesTable(t, rc), &resolver.Request{Path: escaped})
+			for range 2 {
+				r := resolver.Request{Path: path, Unescaped: true}
+				if got := routedTo(table, &r); got != want || r.Path != escaped || r.Unescaped {
+					t.Errorf("%q unescaped: route %q and path %q, want %q and %q", path, got, r.Path, want, escaped)
+				}
+				r = resolver.Request{Path: path}
+				if got := routedTo(table, &r); got != asIs || r.Path != path {
+					t.Errorf("%q: route %q and path %q, want %q and the same", path, got, r.Path, asIs)
+				}
+			}
+		}
+	}
+}
+
+// TestNothingIsRecalledOfOldTables asks for paths by one table, and then by those that
+// policy changes it to.
+func TestNothingIsRecalledOfOldTables(t *testing.T) {
+	to := func(route string) *routev3.RouteConfiguration {
+		return parse(t, &routev3.RouteConfiguration{}, `{"name": "r", "virtualHosts": [{"name": "h", "domains": ["*"], "routes": [
+			{"name": "`+route+`", "match": {"prefix": "/"}, "route": {"cluster": "c"}}]}]}`)
+	}
+	s := newStatic(t, to("0"), staticCluster("c"))
+	target := newResolver(t, s).Target(resolver.TargetName{RouteConfig: "r"})
+	t.Cleanup(target.Release)
+	tables := make(chan *resolver.Table, 1)
+	target.Subscribe(func(t *resolver.Table) { tables <- t })
+	for n := range 5 {
+		table, want := <-tables, fmt.Sprint(n)
+		for i := range 300 {
+			for range 2 {
+				r := resolver.Request{Path: fmt.Sprintf("/%d", i), GRPC: i%2 == 0}
+				if got := routedTo(table, &r); got != want {
+					t.Fatalf("%s: route %q, want %q", r.Path, got, want)
+				}
+			}
+		}
+		if err := s.Set(resources(to(fmt.Sprint(n+1)), staticCluster("c"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-tables
+}
+
+// TestNewPathsAllocateNothing asks for ever new paths.
+func TestNewPathsAllocateNothing(t *testing.T) {
+	table := routesTable(t, largeRoutes(t, 100, benchRoutes["prefix"]))
+	paths := make([]string, 20_000)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("/shop.v1.Orders0/%d", i)
+	}
+	next := 0
+	if n := testing.AllocsPerRun(len(paths)-1, func() {
+		r := resolver.Request{Authority: "orders.example", Path: paths[next], Unescaped: true}
+		next++
+		if _, err := table.Route(&r); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("Route allocates %v times", n)
 	}
 }

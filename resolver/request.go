@@ -1,13 +1,15 @@
 package resolver
 
 import (
+	"net/url"
 	"strings"
 
 	"github.com/weft-mesh/weft/filter"
 )
 
 // Request is what a route match may look at: one call of the application, before
-// it has a cluster. [Table.Route] reads it and keeps nothing of it.
+// it has a cluster. [Table.Route] reads it, escapes its path if that is asked for, and
+// keeps nothing of it but what a path leads to.
 type Request struct {
 	// Authority is the host that the call names, with its port if it has one
 	// (HTTP's Host, gRPC's :authority).
@@ -24,6 +26,10 @@ type Request struct {
 	// headers are invisible, content-type is always application/grpc, and a route
 	// with query parameters never matches.
 	GRPC bool
+	// Unescaped says that Path is still to be escaped, as a [url.URL] without a RawPath
+	// does it: Route, unless it fails, leaves it false and Path as it goes on the wire.
+	// Paths that are asked for often need not be looked at for that.
+	Unescaped bool
 	// Headers gives the call's headers. Nil means that there are none.
 	Headers Headers
 }
@@ -42,6 +48,20 @@ type HeaderName = filter.HeaderName
 
 // NewHeaderName returns name in both forms.
 func NewHeaderName(name string) *HeaderName { return filter.NewHeaderName(name) }
+
+// escape makes Path what goes on the wire, and returns it.
+func (r *Request) escape() string {
+	if r.Unescaped {
+		r.Path, r.Unescaped = escaped(r.Path), false
+	}
+	return r.Path
+}
+
+// escaped returns the path of a URL as it goes on the wire.
+func escaped(path string) string {
+	u := url.URL{Path: path}
+	return u.EscapedPath()
+}
 
 func (r *Request) method() string {
 	switch {

@@ -34,6 +34,8 @@ type routeMatch struct {
 	query    []queryMatcher
 	cookies  []cookieMatcher
 	fraction *fraction
+
+	unconditional bool // always, as the index has found
 }
 
 // conditions reports whether a request, whose path has the literal, meets the rest.

@@ -182,7 +182,7 @@ func (t *Table) Route(r *Request) (*Route, error) {
 	}
 	path := r.Path
 	if t.config.ignoreParams {
-		path = withoutParams(path)
+		path = withoutParams(r.escape())
 	}
 	i := h.index.find(r, path)
 	if i < 0 {
