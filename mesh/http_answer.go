@@ -41,15 +41,14 @@ func (b *answerBody) Read(p []byte) (int, error) {
 // Close closes the body.
 func (b *answerBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.end(nil)
+	if b.exchange.Load() != nil { // it was not read to its end
+		b.end(nil)
+	}
 	return err
 }
 
 // end ends the exchange of a body that was closed, or read until err.
 func (b *answerBody) end(err error) {
-	if b.exchange.Load() == nil {
-		return
-	}
 	x := b.exchange.Swap(nil)
 	if x == nil {
 		return
