@@ -77,9 +77,7 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 func apartFrom(req *http.Request) *http.Request {
 	r, u := *req, *req.URL
 	r.URL = &u
-	if r.Header = req.Header.Clone(); r.Header == nil {
-		r.Header = http.Header{}
-	}
+	r.Header = req.Header.Clone()
 	return &r
 }
 

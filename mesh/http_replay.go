@@ -23,7 +23,6 @@ type replay struct {
 	lost    *replayReader // the one that read more than is kept; nil for none
 	open    int           // readers that are not closed
 	done    bool          // there will be no more attempts
-	closed  bool          // the source is
 }
 
 // upload is what an attempt sends of the body, by one reader after another.
@@ -42,11 +41,11 @@ func replayed(c *call.Call, req *http.Request) (*http.Request, *replay) {
 	return &r, b
 }
 
-// reader returns the body from its beginning, nil if that is lost.
+// reader returns the body from its beginning; nil if that is lost, or of use to nobody.
 func (b *replay) reader(u *upload) *replayReader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.lost != nil {
+	if b.lost != nil || b.done {
 		return nil
 	}
 	b.open++
@@ -74,7 +73,6 @@ func abandon(attempt *http.Request) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.abandoned = true
-		r.moves.Broadcast()
 	}
 }
 
@@ -87,10 +85,10 @@ func (b *replay) finish() {
 	b.closeUnused()
 }
 
-// closeUnused closes the source once nobody reads it any more. The caller holds b.mu.
+// closeUnused closes the source once nobody reads it any more, nor will. The caller holds
+// b.mu.
 func (b *replay) closeUnused() {
-	if b.done && b.open == 0 && !b.closed {
-		b.closed = true
+	if b.done && b.open == 0 {
 		b.forget()
 		_ = b.source.Close()
 	}
@@ -121,12 +119,11 @@ func (r *replayReader) Read(p []byte) (int, error) {
 	r.reading, r.err = false, err
 	r.moves.Broadcast()
 	switch {
-	case n == 0 || r.lost != nil:
+	case r.lost != nil:
 	case r.waits() || r.ended || r.abandoned: // somebody else's to send, or nobody's
 		r.kept = append(r.kept, p[:n]...)
 		r.at += n
-	case r.done && r.open == 1:
-		r.lost = r
+	case r.done:
 		r.forget()
 	case !r.call.Keep(n):
 		r.lost = r

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -206,6 +207,36 @@ func TestBodyOfLostAttempt(t *testing.T) {
 	}
 }
 
+// TestLostAttemptReadsNoMore has an attempt be over that could be sent more: of the body
+// nothing is read for it but what it was waiting for, and the next one sends all.
+func TestLostAttemptReadsNoMore(t *testing.T) {
+	var read, before atomic.Int32
+	body := func() []piece {
+		read.Store(0)
+		pieces := []piece{{nil, "a"}}
+		for range 20 { // in less time than answers that are dropped are read for
+			pieces = append(pieces, piece{func() { time.Sleep(time.Millisecond); read.Add(1) }, "b"})
+		}
+		return pieces
+	}
+	replaying(t, "retry: {statusCodes: [503], backOff: {baseInterval: 1ms}}", body, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n > 1 {
+			before.Store(read.Load())
+			sendBack(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		answer(w)
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}, func(t *testing.T, r *replayed) {
+		r.expect(t, "a"+strings.Repeat("b", 20))
+		if n := before.Load(); n > 1 {
+			t.Errorf("%d pieces were read for the attempt that was over", n)
+		}
+	})
+}
+
 // TestBodyTooLongForHedge has a body become too long to be kept while two attempts send it:
 // the one that is behind is sent no more than its beginning.
 func TestBodyTooLongForHedge(t *testing.T) {
@@ -228,6 +259,63 @@ func TestBodyTooLongForHedge(t *testing.T) {
 		r.expect(t, "answer")
 		if got := <-sent; !strings.HasPrefix(begin, got) {
 			t.Errorf("an attempt was sent %d bytes, that end with %q", len(got), got[len(got)-10:])
+		}
+	})
+}
+
+// TestMemoryOfBodyForgotten has what was kept of a body be free memory once the call is
+// answered, though the body is still being sent.
+func TestMemoryOfBodyForgotten(t *testing.T) {
+	const size = 32 << 20
+	heap := func() uint64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	begin := strings.Repeat("a", size)
+	body := func() []piece {
+		return []piece{{nil, begin}, {sleep(time.Second), "b"}, {sleep(10 * time.Second), "c"}}
+	}
+	route := fmt.Sprintf("retry: {statusCodes: [503], bufferLimit: %d}", 2*size)
+	replaying(t, route, body, func(_ int, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.CopyN(io.Discard, r.Body, size)
+		answer(w)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}, func(t *testing.T, r *replayed) {
+		before := heap()
+		resp, err := r.post(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if kept := mesh.Kept(r.Mesh); kept != size {
+			t.Errorf("%d bytes are kept of an answered call whose body has not gone on, want %d", kept, size)
+		}
+		time.Sleep(2 * time.Second)
+		if now := heap(); now > before+size/2 {
+			t.Errorf("%d bytes are in use, %d before the call", now, before)
+		}
+	})
+}
+
+// TestNoHedgeWithoutWholeBody has a body be too long to be kept by the time of a hedge: no
+// server is sent its beginning.
+func TestNoHedgeWithoutWholeBody(t *testing.T) {
+	var attempts atomic.Int32
+	body := func() []piece {
+		attempts.Store(0)
+		return []piece{{nil, strings.Repeat("a", 10)}}
+	}
+	replaying(t, "retry: {bufferLimit: 9}, hedge: {delay: 10ms}", body, func(_ int, w http.ResponseWriter, r *http.Request) {
+		attempts.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		time.Sleep(time.Second)
+		_, _ = io.WriteString(w, "answer")
+	}, func(t *testing.T, r *replayed) {
+		r.expect(t, "answer")
+		if n := attempts.Load(); n != 1 {
+			t.Errorf("%d attempts", n)
 		}
 	})
 }
