@@ -48,7 +48,7 @@ func (x *exchange) race(view *balancer.View, req *http.Request) (*http.Response,
 		w.out = x.number(ctx, req, n)
 		if n > 1 { // the first has the request's body
 			if out, err := renewed(w.out); err != nil {
-				w.err = err
+				w.err, w.out.Body = err, nil
 			} else {
 				w.out = out
 			}

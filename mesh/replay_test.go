@@ -320,6 +320,20 @@ func TestNoHedgeWithoutWholeBody(t *testing.T) {
 	})
 }
 
+// TestLostHedgeLeavesUploadAlone has a hedge find the body too long to have been kept: that
+// attempt is over with the call, but not the upload of the one that answered it.
+func TestLostHedgeLeavesUploadAlone(t *testing.T) {
+	begin := strings.Repeat("a", 10)
+	body := func() []piece {
+		return []piece{{nil, begin}, {sleep(time.Second), "b"}, {sleep(time.Second), "c"}}
+	}
+	replaying(t, "retry: {bufferLimit: 9}, hedge: {delay: 10ms}", body, func(_ int, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.CopyN(io.Discard, r.Body, int64(len(begin)))
+		time.Sleep(100 * time.Millisecond)
+		sendBack(w, r)
+	}, func(t *testing.T, r *replayed) { r.expect(t, "bc") })
+}
+
 // TestUploadEndsWithCall has the application end a call while it waits for the rest of its
 // own body, and nothing be kept of what comes then.
 func TestUploadEndsWithCall(t *testing.T) {
