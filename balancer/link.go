@@ -89,18 +89,24 @@ func (l *Link) Err() error {
 func (l *Link) Done(o Outcome) {
 	e := l.endpoint
 	active := e.end()
-	if m, g := e.monitor.Load(), e.guards.Load(); m != nil || g != nil || l.probing != nil {
-		grpc := l.view.options.GRPC
-		succeeded := o.succeeded(grpc)
-		if m != nil && !(succeeded && e.succeed(active)) {
-			m.learn(o, grpc)
-		}
-		if l.probing != nil || g != nil && !(succeeded && g.idle()) {
-			l.judge(o)
-		}
+	m, rows, idle := e.monitor.Load(), e.rows.errors.Load()|e.rows.gateway.Load(), e.breakers().idle()
+	if l.probing != nil || active&splitsOrigin != 0 || rows != 0 || !idle || !o.succeeded(l.view.options.GRPC) {
+		l.learn(o)
+	} else if m != nil {
+		e.answers.add(false)
 	}
 	if l.lane != nil {
 		l.lane.release()
+	}
+}
+
+// learn is for calls of which there is more to learn than that one more succeeded.
+func (l *Link) learn(o Outcome) {
+	if m := l.endpoint.monitor.Load(); m != nil {
+		m.learn(o, l.view.options.GRPC)
+	}
+	if l.probing != nil || l.endpoint.guards.Load() != nil {
+		l.judge(o)
 	}
 }
 

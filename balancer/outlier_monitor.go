@@ -83,16 +83,6 @@ func (o Outcome) succeeded(grpc bool) bool {
 	return o.Err == nil && o.Code > 0 && o.Code < httpError
 }
 
-// succeed takes in a call that succeeded when Endpoint.active was so, if all there is to do
-// is to count it.
-func (e *Endpoint) succeed(active int64) bool {
-	if active&splitsOrigin != 0 || e.rows.errors.Load() != 0 || e.rows.gateway.Load() != 0 {
-		return false
-	}
-	e.answers.add(false)
-	return true
-}
-
 // learn takes in what became of a call. It takes no lock.
 func (m *monitor) learn(o Outcome, grpc bool) {
 	config := m.detector.config.Load()
