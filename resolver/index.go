@@ -1,10 +1,6 @@
 package resolver
 
-import (
-	"iter"
-	"math/rand/v2"
-	"sync/atomic"
-)
+import "iter"
 
 // routeIndex finds the first route of a list that matches a request, in about the
 // same time for one route and for a thousand.
@@ -24,8 +20,6 @@ type routeIndex struct {
 	prefix *radix
 	// folded is the tree of the literals, exact ones too, whose case does not matter.
 	folded *radix
-
-	recall atomic.Pointer[recall] // nil before the first request
 }
 
 // candidates are the routes with one literal.
@@ -141,37 +135,12 @@ func (m *routeMatch) exactHeader() *headerMatcher {
 	return nil
 }
 
-// find returns the place of the first route that matches, or -1. path is r's, less
-// what policy says to leave out; r's is escaped if it was not.
-func (x *routeIndex) find(r *Request, path string) int {
-	var best int32
-	place := x.placeOf(path)
-	if known := place.Load(); known != nil && known.path == path {
-		r.Unescaped = false // Path is the same escaped
-		best = known.sure
-		for _, c := range known.sets {
-			best = x.first(c, best, r, path)
-		}
-	} else {
-		best = x.search(r, path, place)
-	}
-	if int(best) == len(x.matches) {
-		return -1
-	}
-	return int(best)
-}
-
-// search is find of a path that is not kept at its place, which it may then be.
-func (x *routeIndex) search(r *Request, path string, place *atomic.Pointer[recalled]) int32 {
-	if r.Unescaped {
-		path = r.escape() // not kept if that changes it: the place is then of no account
-	}
+// find returns the place of the first route that matches, or the number of routes. path is
+// r's, less what policy says to leave out.
+func (x *routeIndex) find(r *Request, path string) int32 {
 	best := int32(len(x.matches))
 	for c := range x.sets(path) {
 		best = x.first(c, best, r, path)
-	}
-	if place.Load() == nil || rand.Uint32()%recallTurns == 0 {
-		x.keep(place, path)
 	}
 	return best
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// recall keeps what paths lead to in a routeIndex. A client asks for a few paths again and
+// recall keeps what paths lead to in a virtual host of a table. A client asks for a few paths again and
 // again, and need not ask a map and two trees each time. What depends on more of a request
 // than its path is not kept, nor are paths that escaping changes: so one that is found needs
 // no escaping.
@@ -20,9 +20,10 @@ type recall [recalls]atomic.Pointer[recalled]
 type recalled struct {
 	path string
 	// sure is the first route that takes every request for the path that none before it
-	// takes; the number of routes if there is none.
-	sure int32
-	sets []*candidates // those with a route before it, which more than the path decides on
+	// takes; nil, at the number of routes, if there is none.
+	sure   *Route
+	sureAt int32
+	sets   []*candidates // those with a route before it, which more than the path decides on
 }
 
 const (
@@ -32,21 +33,21 @@ const (
 )
 
 // keep keeps what an escaped path leads to at its place, if it is one to keep.
-func (x *routeIndex) keep(place *atomic.Pointer[recalled], path string) {
+func (h *boundHost) keep(place *atomic.Pointer[recalled], path string) {
 	if len(path) > longestRecall || strings.Contains(path, "%") || escaped(path) != path {
 		return
 	}
-	one := &recalled{path: strings.Clone(path), sure: int32(len(x.matches))}
-	sets := slices.Collect(x.sets(path))
+	one := &recalled{path: strings.Clone(path), sureAt: int32(len(h.bound))}
+	sets := slices.Collect(h.index.sets(path))
 	for _, c := range sets {
 		for _, i := range c.list {
-			if i < one.sure && x.matches[i].takes(path) {
-				one.sure = i
+			if i < one.sureAt && h.index.matches[i].takes(path) {
+				one.sure, one.sureAt = h.bound[i], i
 			}
 		}
 	}
 	for _, c := range sets {
-		if c.before(one.sure) {
+		if c.before(one.sureAt) {
 			one.sets = append(one.sets, c)
 		}
 	}
@@ -68,12 +69,7 @@ func (c *candidates) before(place int32) bool {
 }
 
 // placeOf returns where a path is kept if it is.
-func (x *routeIndex) placeOf(path string) *atomic.Pointer[recalled] {
-	kept := x.recall.Load()
-	if kept == nil {
-		x.recall.CompareAndSwap(nil, new(recall))
-		kept = x.recall.Load()
-	}
+func (k *recall) placeOf(path string) *atomic.Pointer[recalled] {
 	// Of the bytes of a path, the last ones differ most among methods of one service.
 	n := uint(len(path))
 	place := n * 31
@@ -83,5 +79,5 @@ func (x *routeIndex) placeOf(path string) *atomic.Pointer[recalled] {
 	if n >= 10 {
 		place += uint(path[n-6])*5 + uint(path[n-10])*3
 	}
-	return &kept[place%recalls]
+	return &k[place%recalls]
 }

@@ -28,12 +28,6 @@ type Table struct {
 	demanded map[string]*demand // by cluster; those that calls asked for by name
 }
 
-// boundHost is a virtual host with its routes as a table has them.
-type boundHost struct {
-	*virtualHost
-	bound []*Route
-}
-
 // hosting is what a listener says of how authorities are matched.
 type hosting struct {
 	stripPort    bool   // any port
@@ -147,7 +141,7 @@ func (s *tableSpec) build(version uint64, cluster func(name string) *balancer.Cl
 		if n := len(routes); n > 0 && len(routes[n-1].destinations) > 0 {
 			t.last = routes[n-1].destinations[0].Cluster
 		}
-		bound := &boundHost{h, routes}
+		bound := &boundHost{virtualHost: h, bound: routes, ignoreParams: s.config.ignoreParams}
 		if t.hosts != nil {
 			t.hosts[h.ordinal] = bound
 		}
@@ -180,25 +174,20 @@ func (t *Table) Route(r *Request) (*Route, error) {
 			return nil, err
 		}
 	}
-	path := r.Path
-	if t.config.ignoreParams {
-		path = withoutParams(r.escape())
+	route := h.route(r)
+	if route == nil {
+		return nil, t.unrouted(h, r)
 	}
-	i := h.index.find(r, path)
-	if i < 0 {
-		return nil, fmt.Errorf("%w in virtual host %q of route configuration %q for %s %s (target %s, table %d)",
-			ErrNoRoute, h.name, t.config.name, r.method(), r.Path, t.target, t.version)
-	}
-	route := h.bound[i]
 	if route.errHTTP != nil && !r.GRPC {
 		return nil, route.errHTTP
 	}
 	return route, nil
 }
 
-func withoutParams(path string) string {
-	path, _, _ = strings.Cut(path, ";")
-	return path
+// unrouted is why a request to a virtual host has no route.
+func (t *Table) unrouted(h *boundHost, r *Request) error {
+	return fmt.Errorf("%w in virtual host %q of route configuration %q for %s %s (target %s, table %d)",
+		ErrNoRoute, h.name, t.config.name, r.method(), r.Path, t.target, t.version)
 }
 
 // hostOf returns the virtual host for a request's authority.
