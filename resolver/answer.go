@@ -25,9 +25,6 @@ type Answer struct {
 // Change is what policy changes of the answer, which is its headers.
 func (a *Answer) Change() *Change { return a.to.Change }
 
-// Destination stands for the answer where calls have a destination: it has no cluster.
-func (a *Answer) Destination() *Destination { return &a.to }
-
 // redirect is a compiled RedirectAction.
 type redirect struct {
 	scheme, host string

@@ -40,7 +40,7 @@ type Route struct {
 	// proxy against callers that went away, and here the caller is the process itself.
 	IdleTimeout time.Duration
 
-	only     *Destination // if that is all there is to Pick; else nil
+	only     *Destination // if that is all there is to Pick, as it is of an answer; else nil
 	answer   *Answer
 	policy   *resilience.Policy  // of attempts
 	priority resilience.Priority // likewise
@@ -60,6 +60,11 @@ type Route struct {
 type Destination struct {
 	// Cluster is nil if the call names it itself: ClusterName.
 	Cluster *balancer.Cluster
+
+	plain  bool
+	direct bool
+	bare   bool
+
 	// Change is what is to be changed of the call, nil for nothing.
 	Change *Change
 	// Subset is what the call asks of the labels of its endpoint, nil for nothing: the
@@ -67,8 +72,6 @@ type Destination struct {
 	Subset *balancer.Criteria
 
 	header *headerRef
-	plain  bool
-	direct bool
 }
 
 // NamedByCall reports whether the call says which cluster.
@@ -84,6 +87,9 @@ func (d *Destination) Plain() bool { return d.plain }
 // Direct reports whether a call is Plain, and none of its attempts has a bound of its own
 // or others beside it: as long as it succeeds, there is no more to it than one attempt.
 func (d *Destination) Direct() bool { return d.direct }
+
+// Bare reports whether an HTTP call is Direct and has no timeout.
+func (d *Destination) Bare() bool { return d.bare }
 
 // ClusterName is the name of the cluster that a header of the call gives, where policy
 // leaves that to the call (RouteAction.cluster_header); empty if it gives none.
@@ -136,13 +142,17 @@ func (r *routePolicy) bind(h *virtualHost, maxStreamDuration time.Duration, clus
 // settle is called when the route is complete.
 func (r *Route) settle() {
 	request, response := r.CountsAttempts()
-	plain := r.answer == nil && len(r.hash) == 0 && len(r.mirrors) == 0 && r.IdleTimeout == 0 && !request && !response
+	plain := len(r.hash) == 0 && len(r.mirrors) == 0 && r.IdleTimeout == 0 && !request && !response
 	for i := range r.destinations {
 		to := &r.destinations[i]
 		to.plain = plain && to.Change == nil && to.Subset == nil
 		to.direct = to.plain && !r.Attempts().Cuts()
+		to.bare = to.direct && r.Timeout == 0 && r.MaxStreamDuration == 0
 	}
-	if r.err == nil && r.answer == nil && len(r.destinations) == 1 {
+	switch {
+	case r.answer != nil:
+		r.only = &r.answer.to
+	case r.err == nil && len(r.destinations) == 1:
 		r.only = &r.destinations[0]
 	}
 }
@@ -152,7 +162,7 @@ func (r *Route) Answer() *Answer { return r.answer }
 
 // Pick returns where one call goes: to the route's cluster, or to one of its weighted
 // clusters in exact proportion over a window. Once per call: the attempts of a call
-// stay with its cluster (gRFC A31).
+// stay with its cluster (gRFC A31). An Answer has a destination without one.
 //
 // It fails with [ErrUnsupported] when the route's action is not one that sends
 // the call to a cluster.
@@ -166,9 +176,6 @@ func (r *Route) Pick() (*Destination, error) {
 func (r *Route) pick() (*Destination, error) {
 	if r.err != nil {
 		return nil, r.err
-	}
-	if r.answer != nil {
-		return nil, fmt.Errorf("%w: %s answers itself", ErrUnsupported, r)
 	}
 	if len(r.destinations) == 0 {
 		return nil, fmt.Errorf("%w: %s is a server's", ErrUnsupported, r)

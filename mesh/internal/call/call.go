@@ -87,17 +87,16 @@ func (c *Call) routeBy(ctx context.Context, table *resolver.Table) error {
 	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
-	c.route, c.hashed, c.hasHash = route, false, false
-	if a := route.Answer(); a != nil {
-		c.Cluster, c.to = nil, a.Destination()
-		return nil
-	}
 	to, err := route.Pick()
 	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
-	c.Cluster, c.to = to.Cluster, to
-	if c.Cluster == nil {
+	c.route, c.Cluster, c.to = route, to.Cluster, to
+	c.hashed, c.hasHash = false, false
+	if to.Cluster == nil {
+		if route.Answer() != nil {
+			return nil
+		}
 		return c.demand(ctx, table)
 	}
 	if c.passed != nil {
@@ -138,6 +137,9 @@ func (c *Call) Plain() bool { return c.to != nil && c.to.Plain() && c.passed == 
 // Direct reports whether the routed call is one attempt and nothing else as long as that
 // succeeds: see [resolver.Destination.Direct].
 func (c *Call) Direct() bool { return c.to != nil && c.to.Direct() && c.passed == nil }
+
+// Bare reports whether the routed HTTP call is Direct and has no Timeout.
+func (c *Call) Bare() bool { return c.to.Bare() && c.passed == nil }
 
 // Alone reports whether nobody but its owner can have a hold on the call: it has met
 // neither filters nor copies, was tried once, and nobody measures it.
