@@ -15,7 +15,7 @@ import (
 
 // needsGuard is also false for a request that has none.
 func needsGuard(req *http.Request) bool {
-	return req.Body != nil && req.Body != http.NoBody && req.GetBody == nil
+	return req.GetBody == nil && req.Body != nil && req.Body != http.NoBody
 }
 
 // guard returns a copy of req with its body guarded.

@@ -43,7 +43,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if x.call.Direct() && x.call.Timeout() == 0 && !needsGuard(req) {
+	if x.call.Bare() && !needsGuard(req) {
 		resp, err := x.inTurn(t.view(x.call.Cluster), req, req, nil)
 		return x.finish(req, resp, err)
 	}
@@ -150,23 +150,21 @@ func (x *exchange) begin(t *transport, req *http.Request) error {
 	if req.URL == nil {
 		return errors.New("weft: the request has no URL")
 	}
-	authority := req.Host
-	if authority == "" {
-		authority = req.URL.Host
+	target := t.mesh.http.current.Load().find(req)
+	if target == nil {
+		var err error
+		if target, err = t.mesh.addHTTPTarget(req); err != nil {
+			return err
+		}
 	}
-	target, err := t.mesh.httpTarget(req.URL, authority)
-	if err != nil {
-		return err
-	}
-	method := req.Method
-	if method == "" {
-		method = http.MethodGet
-	}
-	x.call.Target, x.call.Client = target, t.id
+	target.use()
+	path, unescaped := pathOf(req.URL)
+	authority, query, header := authorityOf(req), req.URL.RawQuery, headers(req.Header)
+	method, scheme := req.Method, req.URL.Scheme
+	x.call.Target, x.call.Client = &target.Target, t.id
 	r := &x.call.Request
-	r.Path, r.Unescaped = pathOf(req.URL)
-	r.Authority, r.RawQuery = authority, req.URL.RawQuery
-	r.Method, r.Scheme, r.Headers = method, req.URL.Scheme, headers(req.Header)
+	r.Authority, r.Path, r.RawQuery, r.Method, r.Scheme, r.Headers = authority, path, query, method, scheme, header
+	r.Unescaped = unescaped
 	return x.call.Begin(req.Context())
 }
 
@@ -176,8 +174,10 @@ func pathOf(u *url.URL) (path string, unescaped bool) {
 	if u.RawPath == "" && u.Path != "" {
 		return u.Path, true
 	}
-	return cmp.Or(u.EscapedPath(), "/"), false
+	return escapedPath(u), false
 }
+
+func escapedPath(u *url.URL) string { return cmp.Or(u.EscapedPath(), "/") }
 
 // headers shows a request's header to header matchers.
 type headers http.Header

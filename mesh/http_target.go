@@ -2,7 +2,7 @@ package mesh
 
 import (
 	"maps"
-	"net/url"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,41 +25,36 @@ type httpTargets struct {
 // hostTargets are targets by the host of URLs. A host has few: they differ in what else a
 // request says. The lists are not changed either.
 type hostTargets struct {
+	few    [fewTargets]*httpTarget // all, if it is quicker to look through them; else none
 	byHost map[string][]*httpTarget
-	few    []*httpTarget // all, if it is quicker to look through them; else nil
 }
 
 // fewTargets is how many those are at most.
 const fewTargets = 8
 
-// httpTarget is a target with what a request to it says. The scheme has a say because of
-// its default port, and the authority where a sidecar goes by it.
+// httpTarget is a target with what a request to it says.
 type httpTarget struct {
-	*call.Target
-	scheme, host string
-	authority    string      // empty if it has no say
-	used         atomic.Bool // since the last sweep
+	call.Target
+	used    atomic.Bool // since the last sweep
+	sidecar bool        // more than the host has a say
+	host    string
+
+	// A sidecar goes by these, too: by the scheme because of its default port.
+	scheme, authority string
 }
 
-// httpTarget returns the target of a request to u with the Host header authority.
-func (m *Mesh) httpTarget(u *url.URL, authority string) (*call.Target, error) {
-	if targets := m.http.current.Load(); targets != nil {
-		if t := targets.find(u, authority); t != nil {
-			if !t.used.Load() { // written rarely, so that callers share the cache line
-				t.used.Store(true)
-			}
-			return t.Target, nil
-		}
+// use notes that the target was used.
+func (t *httpTarget) use() {
+	if !t.used.Load() { // written rarely, so that callers share the cache line
+		t.used.Store(true)
 	}
-	return m.addHTTPTarget(u, authority)
 }
 
-func (m *Mesh) addHTTPTarget(u *url.URL, authority string) (*call.Target, error) {
+// addHTTPTarget returns the target of a request, which it adds if it is not there.
+func (m *Mesh) addHTTPTarget(req *http.Request) (*httpTarget, error) {
+	u, authority := req.URL, authorityOf(req)
 	if m.gate.IsShut() {
 		return nil, m.errClosed(u.Host)
-	}
-	if m.names.routeConfig == nil {
-		authority = ""
 	}
 	name, err := m.names.ofRequest(u.Scheme, u.Host, authority)
 	if err != nil {
@@ -69,36 +64,62 @@ func (m *Mesh) addHTTPTarget(u *url.URL, authority string) (*call.Target, error)
 	defer m.http.mu.Unlock()
 	next := hostTargets{byHost: make(map[string][]*httpTarget)}
 	if targets := m.http.current.Load(); targets != nil {
-		if t := targets.find(u, authority); t != nil {
-			return t.Target, nil
+		if t := targets.find(req); t != nil {
+			return t, nil
 		}
 		next.byHost = maps.Clone(targets.byHost)
 	}
 	if next.count() >= maxHTTPTargets {
 		next.sweep()
 	}
-	t := &httpTarget{Target: m.acquire(name), host: u.Host, scheme: u.Scheme, authority: authority}
-	t.used.Store(true)
+	t := &httpTarget{Target: *m.acquire(name), host: u.Host}
+	if m.names.routeConfig != nil {
+		t.sidecar, t.scheme, t.authority = true, u.Scheme, authority
+	}
+	t.use()
 	next.byHost[u.Host] = append(slices.Clip(next.byHost[u.Host]), t)
 	if next.count() <= fewTargets {
-		next.few = slices.Concat(slices.Collect(maps.Values(next.byHost))...)
+		copy(next.few[:], slices.Concat(slices.Collect(maps.Values(next.byHost))...))
 	}
 	m.http.current.Store(&next)
-	return t.Target, nil
+	return t, nil
 }
 
-// find looks for one by its host, which is quicker than by the hash of a whole key.
-func (h *hostTargets) find(u *url.URL, authority string) *httpTarget {
-	list := h.few
-	if list == nil {
-		list = h.byHost[u.Host]
+// find returns the target of a request if it is there. It looks for it by its host, which is
+// quicker than by the hash of a whole key.
+func (h *hostTargets) find(req *http.Request) *httpTarget {
+	if h == nil {
+		return nil
+	}
+	list := h.few[:]
+	if list[0] == nil {
+		list = h.byHost[req.URL.Host]
 	}
 	for _, t := range list {
-		if t.host == u.Host && t.scheme == u.Scheme && (t.authority == "" || t.authority == authority) {
+		if t == nil {
+			break
+		}
+		if t.host == req.URL.Host && t.suits(req) {
 			return t
 		}
 	}
 	return nil
+}
+
+// suits reports whether what a request to the target's host says beside that is the target's.
+func (t *httpTarget) suits(req *http.Request) bool {
+	if t.sidecar {
+		return t.scheme == req.URL.Scheme && t.authority == authorityOf(req)
+	}
+	return req.URL.Scheme == "http" || req.URL.Scheme == "https"
+}
+
+// authorityOf returns what a request's Host header is.
+func authorityOf(req *http.Request) string {
+	if req.Host != "" {
+		return req.Host
+	}
+	return req.URL.Host
 }
 
 func (h *hostTargets) count() (n int) {

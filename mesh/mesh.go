@@ -31,9 +31,9 @@ type Mesh struct {
 	filters    *filter.Registry
 
 	gate       call.Gate
+	http       httpTargets
 	mirrors    *call.Mirrors
 	buffers    call.Buffers
-	http       httpTargets
 	transports sync.Map // *http.Transport → *transport
 	ready      sync.Map // resolver.TargetName → *call.Target: those of Ready, which stay
 }

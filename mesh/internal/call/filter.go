@@ -61,7 +61,7 @@ func (c *Call) filterRequest(header filter.Header, protocol string) filter.Reque
 	return filter.Request{
 		Header:    header,
 		Authority: c.Request.Authority, Path: c.Request.Path, RawQuery: c.Request.RawQuery,
-		Method: c.Request.Method, Scheme: c.Request.Scheme, Protocol: protocol, GRPC: c.Request.GRPC,
+		Method: cmp.Or(c.Request.Method, "GET"), Scheme: c.Request.Scheme, Protocol: protocol, GRPC: c.Request.GRPC,
 		Target: c.Target.Name, Route: route, VirtualHost: host, Cluster: cluster,
 	}
 }
