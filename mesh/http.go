@@ -58,14 +58,32 @@ type transport struct {
 }
 
 // clusterViews is copied when it changes.
-type clusterViews map[*balancer.Cluster]*balancer.View
+type clusterViews struct {
+	byCluster map[*balancer.Cluster]*balancer.View
+	few       [fewViews]clusterView // of them; it is quicker to look through these first
+}
+
+type clusterView struct {
+	cluster *balancer.Cluster
+	view    *balancer.View
+}
+
+// fewViews are, with the map, two cache lines.
+const fewViews = 7
 
 // view returns the transport's connections to a cluster.
 func (t *transport) view(c *balancer.Cluster) *balancer.View {
-	if views := t.views.Load(); views != nil {
-		if v := (*views)[c]; v != nil {
-			return v
+	views := t.views.Load()
+	if views == nil {
+		return t.openView(c)
+	}
+	for i := range views.few {
+		if f := &views.few[i]; f.cluster == c {
+			return f.view
 		}
+	}
+	if v := views.byCluster[c]; v != nil {
+		return v
 	}
 	return t.openView(c)
 }

@@ -17,21 +17,28 @@ import (
 func (t *transport) openView(c *balancer.Cluster) *balancer.View {
 	t.opening.Lock()
 	defer t.opening.Unlock()
-	views := clusterViews{}
+	views := clusterViews{byCluster: map[*balancer.Cluster]*balancer.View{}}
 	if known := t.views.Load(); known != nil {
-		if v := (*known)[c]; v != nil {
+		if v := known.byCluster[c]; v != nil {
 			return v
 		}
-		for k, v := range *known {
+		for k, v := range known.byCluster {
 			if !k.Closed() { // and its views with it
-				views[k] = v
+				views.add(k, v)
 			}
 		}
 	}
 	v := c.View(connector{transport: t}, balancer.ViewOptions{OnDemand: true})
-	views[c] = v
+	views.add(c, v)
 	t.views.Store(&views)
 	return v
+}
+
+func (v *clusterViews) add(c *balancer.Cluster, view *balancer.View) {
+	if n := len(v.byCluster); n < fewViews {
+		v.few[n] = clusterView{c, view}
+	}
+	v.byCluster[c] = view
 }
 
 // connector makes a connection pool for each endpoint of a cluster.
