@@ -215,6 +215,12 @@ func (l *Limits) Acquire(r Resource, p Priority) bool {
 
 // acquire is Acquire of the resource that c counts.
 func (c *counter) acquire(l *Limits, r Resource, p Priority) bool {
+	n := c.n.Load()
+	return n+1 < c.most.Load() && c.n.CompareAndSwap(n, n+1) || c.contend(l, r, p)
+}
+
+// contend is acquire where that did not come off at once.
+func (c *counter) contend(l *Limits, r Resource, p Priority) bool {
 	// A failed compare-and-swap means that another was let in meanwhile, so that the
 	// limit is exact both ways: never exceeded, and never refused below.
 	for {
