@@ -47,24 +47,27 @@ func (x *exchange) attempts(view *balancer.View, req *http.Request) (*http.Respo
 func (x *exchange) inTurn(view *balancer.View, req, out *http.Request, bound *call.Bound) (*http.Response, error) {
 	began := x.sampler.Clock()
 	resp, err := x.try(view, out)
-	if x.call.Policy() == nil {
-		return resp, err
-	}
 	hold(out)
-	if err != nil || !x.call.Passes(resp.StatusCode, responseHeaders(resp.Header), began) {
-		result := x.result(req, out, resp, err)
-		if x.call.Again(&result, began) {
-			return x.again(&httpTries{x: x, view: view, req: req, out: out, bound: bound, resp: resp, err: err}, result)
-		}
+	if err != nil || !x.call.Passes(resp.StatusCode, resp.Header, began) {
+		return x.again(httpTries{x, view, req, out, bound, resp, err}, began)
 	}
 	if bound == nil {
-		return resp, err
+		return resp, nil
 	}
-	return x.settle(out.Context(), bound, resp, err)
+	return x.settle(out.Context(), bound, resp, nil)
 }
 
-// again makes the attempts that follow the first, of which t is and which came to result.
-func (x *exchange) again(t *httpTries, result resilience.Result) (*http.Response, error) {
+// again makes the attempts that follow the first, if any do, which began at the time of
+// sampler.Clock and came to what first says.
+func (x *exchange) again(first httpTries, began time.Duration) (*http.Response, error) {
+	if x.call.Policy() == nil {
+		return first.resp, first.err
+	}
+	result := x.result(first.req, first.out, first.resp, first.err)
+	if !x.call.Again(&result, began) {
+		return x.settle(first.out.Context(), first.bound, first.resp, first.err)
+	}
+	t := new(first)
 	x.call.Track(t)
 	until, stop := untilCanceled(t.req)
 	defer stop()

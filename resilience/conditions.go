@@ -110,16 +110,16 @@ func (c *Conditions) Retries(r *Result) bool {
 }
 
 // Passes reports whether an HTTP answer is plainly none that policy retries, which most
-// answers are. Of one that it does not let pass, Retries decides. h is not nil.
-func (c *Conditions) Passes(status int, h Headers) bool {
+// answers are. Of one that it does not let pass, Retries decides. The headers are by their
+// names in net/http's canonical form.
+func (c *Conditions) Passes(status int, headers map[string][]string) bool {
 	if status < 200 || status >= 400 || c.has(OnEnvoyRateLimited|OnRetriableStatusCodes|OnRetriableHeaders) {
 		return false
 	}
 	if !c.has(onCode) {
 		return true
 	}
-	_, says := h.Header(headerGRPCStatus)
-	return !says
+	return headers[headerGRPCStatus] == nil
 }
 
 func (c *Conditions) retriesAnswer(r *Result) bool {

@@ -142,9 +142,13 @@ func (c *Call) Retriable() bool { return c.route.Retriable(&c.Request) }
 
 // Passes reports whether the first attempt, which began at the time of Sampler.Clock, had an
 // HTTP answer that policy plainly does not retry, and learns from it. Of others Again
-// decides.
-func (c *Call) Passes(status int, h resilience.Headers, began time.Duration) bool {
-	if !c.Policy().Retry.On.Passes(status, h) {
+// decides where there is a Policy.
+func (c *Call) Passes(status int, headers map[string][]string, began time.Duration) bool {
+	p := c.Policy()
+	if p == nil {
+		return true
+	}
+	if !p.Retry.On.Passes(status, headers) {
 		return false
 	}
 	c.Succeeded(began)
