@@ -99,10 +99,7 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		link, err := x.call.Pick(out.Context(), view, x.tried)
 		if err != nil {
 			closeBody(out)
-			if failed != nil && !errors.Is(err, resilience.ErrLimit) {
-				err = &balancer.UnreachableError{Cluster: x.call.Cluster.Name(), Last: failed}
-			}
-			return nil, x.call.Refused(err)
+			return nil, x.unpicked(err, failed)
 		}
 		x.conn = link.Conn().(*endpointConn)
 		if !x.call.Plain() {
@@ -115,8 +112,7 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 		if err != nil {
 			out, resp, err = x.wait(out, err)
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			commit(out)
 			x.call.Answered()
 			if link.WantsLoad() {
@@ -126,23 +122,40 @@ func (x *exchange) try(view *balancer.View, out *http.Request) (*http.Response, 
 				heed(link.Endpoint(), resp)
 			}
 			return resp, nil
-		case errors.Is(err, resilience.ErrLimit):
-			x.call.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-			commit(out)
-			return nil, x.call.Refused(err)
-		case !errors.As(err, new(*connectError)) || out.Context().Err() != nil:
-			commit(out)
-			return nil, err
 		}
 		failed = err
-		x.call.Done(balancer.Outcome{Err: err})
-		if !link.Spared() {
-			x.tried = append(x.tried, link.Endpoint())
-		}
-		if out, err = rewind(out); err != nil {
+		if out, err = x.elsewhere(link, out, err); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// unpicked is the error of a request that no endpoint was picked for, after the last one that
+// was made no connection because it failed.
+func (x *exchange) unpicked(err, failed error) error {
+	if failed != nil && !errors.Is(err, resilience.ErrLimit) {
+		err = &balancer.UnreachableError{Cluster: x.call.Cluster.Name(), Last: failed}
+	}
+	return x.call.Refused(err)
+}
+
+// elsewhere returns a request as it is sent to another endpoint than link's, where it failed
+// with err; or else the error that it ends with.
+func (x *exchange) elsewhere(link *balancer.Link, out *http.Request, err error) (*http.Request, error) {
+	switch {
+	case errors.Is(err, resilience.ErrLimit):
+		x.call.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+		commit(out)
+		return nil, x.call.Refused(err)
+	case !errors.As(err, new(*connectError)) || out.Context().Err() != nil:
+		commit(out)
+		return nil, err
+	}
+	x.call.Done(balancer.Outcome{Err: err})
+	if !link.Spared() {
+		x.tried = append(x.tried, link.Endpoint())
+	}
+	return rewind(out)
 }
 
 // begin finds the request's target and routes it.

@@ -114,10 +114,10 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 		req = x.watched(req)
 	}
 	p := x.conn.loaded()
-	if p.streams() && x.call.Policy() != nil {
+	if p.http2 || p.aims {
 		return x.once(p, req)
 	}
-	return p.RoundTrip(p.aim(x.conn.endpoint, req))
+	return p.RoundTrip(req)
 }
 
 // awaited reports whether a connection is free once a request has ended. One of HTTP/2

@@ -24,28 +24,30 @@ const (
 	goneAway     = "http2: Transport received GOAWAY from server" // on a first stream, which it does not send again
 )
 
-// once sends a request whose attempts are policy's. net/http sends one again that an
-// HTTP/2 server refused, up to seven times, unless it has to read a body again that it
-// cannot have twice, or the request's context has ended. What never got as far as a stream
-// it still sends elsewhere. HTTP/1.1 does not come here.
+// once sends a request, in HTTP/2 only once where its attempts are policy's. net/http sends
+// one again that a server refused, up to seven times, unless it has to read a body again that
+// it cannot have twice, or the request's context has ended. What never got as far as a stream
+// it still sends elsewhere.
 func (x *exchange) once(p *pool, req *http.Request) (*http.Response, error) {
-	if req.Body == nil || req.Body == http.NoBody {
-		return x.onceBare(p, p.aim(x.conn.endpoint, req))
+	aimed := p.aim(x.conn.endpoint, req)
+	switch {
+	case !p.streams() || x.call.Policy() == nil:
+		return p.RoundTrip(aimed)
+	case req.Body == nil || req.Body == http.NoBody:
+		return x.onceBare(p, aimed)
 	}
+	resp, read, err := x.sole(p, req, aimed)
 	// A connection that goes away before there is a stream has the body closed unread.
-	const moves = 8
-	for moved := 0; ; moved++ {
-		resp, read, err := x.sole(p, req, p.aim(x.conn.endpoint, req))
-		if err == nil {
-			return resp, nil
-		}
-		if read || err.Error() != cannotRewind || moved == moves {
+	for moves := 8; err != nil; moves-- {
+		if read || err.Error() != cannotRewind || moves == 0 {
 			return nil, refusal(err)
 		}
 		if req, err = rewind(req); err != nil {
 			return nil, err
 		}
+		resp, read, err = x.sole(p, req, p.aim(x.conn.endpoint, req))
 	}
+	return resp, nil
 }
 
 // sole sends a request, which is of as it is aimed, with a body that net/http can send once.
