@@ -41,7 +41,7 @@ var rpcs = sync.Pool{New: func() any { return new(rpc) }}
 func (r *rpc) recycle(by *carrier) {
 	if by.rpc = nil; r.call.Alone() && r.watcher.Idle() {
 		r.Context, r.cancel, r.refuse = nil, nil, nil
-		r.call = call.Call{}
+		r.call.Renew()
 		rpcs.Put(r)
 	}
 }

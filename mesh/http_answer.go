@@ -53,10 +53,9 @@ func (b *answerBody) end(err error) {
 	if x == nil {
 		return
 	}
-	o := balancer.Outcome{Code: x.status}
-	if err != nil && err != io.EOF && !call.GaveUp(err) { //nolint:errorlint // as net/http compares it
-		o.Err = err
+	if err == io.EOF || call.GaveUp(err) { //nolint:errorlint // as net/http compares it
+		err = nil
 	}
-	x.end(o)
+	x.end(balancer.Outcome{Err: err, Code: x.status})
 	x.recycle()
 }

@@ -20,17 +20,22 @@ import (
 
 // exchange is one HTTP request's way through policy.
 type exchange struct {
-	call      call.Call
-	cancel    context.CancelFunc   // of the deadline that policy set; nil for none
-	tried     []*balancer.Endpoint // that accepted no connection
-	conn      *endpointConn        // of the last attempt
-	body      *answerBody          // for the response; nil where none is at hand
-	status    int                  // of the response that is the application's
-	responded bool                 // the response passed the filters
+	sending
+	call call.Call
 
 	// What serves the next call, too.
 	sampler call.Sampler
 	bare    *bareRequest // nil where none is at hand
+}
+
+// sending is what an exchange knows of how its request is sent and answered.
+type sending struct {
+	cancel    context.CancelFunc   // of the deadline that policy set; nil for none
+	conn      *endpointConn        // of the last attempt
+	body      *answerBody          // for the response; nil where none is at hand
+	tried     []*balancer.Endpoint // that accepted no connection
+	status    int                  // of the response that is the application's
+	responded bool                 // the response passed the filters
 }
 
 // exchanges are spare ones.
@@ -289,7 +294,8 @@ func (x *exchange) end(o balancer.Outcome) {
 // hold on it any more.
 func (x *exchange) recycle() {
 	if x.call.Alone() {
-		*x = exchange{sampler: x.sampler, bare: x.bare}
+		x.sending = sending{}
+		x.call.Renew()
 		exchanges.Put(x)
 	}
 }

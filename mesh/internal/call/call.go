@@ -17,14 +17,20 @@ import (
 // Call is one call's way through policy. The adapter sets Target and Request, and
 // uses the call from one goroutine at a time.
 type Call struct {
-	Target  *Target
-	Request resolver.Request
+	progress
 
-	// In is where the target's gate counts the call; set by Begin.
-	In *atomic.Int64
+	Target *Target
 	// Client stands for the gRPC channel or HTTP transport that the call is made
 	// through, in hash policies; not 0.
-	Client uint64
+	Client  uint64
+	Request resolver.Request
+}
+
+// progress is how far a call has come. What most calls read and write of it shares one cache
+// line or two, and comes first.
+type progress struct {
+	// In is where the target's gate counts the call; set by Begin.
+	In *atomic.Int64
 	// Cluster is where the call goes; set by routing.
 	Cluster *balancer.Cluster
 
@@ -35,15 +41,15 @@ type Call struct {
 	watch  *watch                // nil if no latency is measured
 	tries  *tries                // nil before a second attempt is in sight
 
-	// What the route makes of the call for ring_hash and maglev. The bools share a word.
-	hash            uint64
-	setCookie       *string // nil for none
+	epoch  balancer.Epoch // of link
+	picked bool           // there was a pick
+	copied bool           // the call is a mirrored one
+
+	// What the route makes of the call for ring_hash and maglev.
 	hasHash, hashed bool
 	goesByHash      bool // the view of the last pick does
-	copied          bool // the call is a mirrored one
-	picked          bool // there was a pick
-
-	epoch balancer.Epoch // of link
+	hash            uint64
+	setCookie       *string // nil for none
 }
 
 // Begin lets the call in, unless the mesh is closed, and finds the route and cluster of it by
@@ -145,6 +151,10 @@ func (c *Call) Bare() bool { return c.to.Bare() && c.passed == nil }
 // neither filters nor copies, was tried once, and nobody measures it.
 func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == nil }
 
+// Renew has a call that has ended, and was Alone, begin anew. It still has the Target, the
+// Client and the Request that it had.
+func (c *Call) Renew() { c.progress = progress{} }
+
 // Pick begins an attempt: within ctx it chooses an endpoint of a view of the call's
 // cluster, one that is not among those to exclude. An attempt under way is ended first, as
 // one of which nothing was learned. The error is the balancer's; Refused makes it one to
@@ -218,10 +228,10 @@ func (c *Call) asks(v *balancer.View, info *balancer.PickInfo) {
 
 // End ends the call, and with it the attempt under way, which had this outcome.
 func (c *Call) End(o balancer.Outcome) {
-	c.Done(o)
 	if c.passed != nil {
 		c.passed.end(o)
 	}
+	c.Done(o)
 	c.In.Add(-1)
 }
 
@@ -233,17 +243,25 @@ func (c *Call) Done(o balancer.Outcome) {
 }
 
 func (c *Call) done(o balancer.Outcome) {
+	if of := c.link.Endpoint().Cluster(); of != c.Cluster || c.watch != nil || c.Cluster.Limits().Throttle() != nil {
+		c.settle(of, o)
+	}
 	link := c.link
 	c.link = nil
+	c.dismiss()
+	o.Epoch = c.epoch
+	link.Done(o)
+}
+
+// settle ends what few attempts have: a place among the requests of another cluster, a
+// latency that is measured, and a throttle to tell.
+func (c *Call) settle(of *balancer.Cluster, o balancer.Outcome) {
+	if of != c.Cluster {
+		of.Limits().Release(resilience.Requests, c.route.Priority())
+	}
 	if c.watch != nil {
 		c.unwatch(o)
 	}
-	c.dismiss()
-	if of := link.Endpoint().Cluster(); of != c.Cluster {
-		of.Limits().Release(resilience.Requests, c.route.Priority())
-	}
-	o.Epoch = c.epoch
-	link.Done(o)
 	if t := c.Cluster.Limits().Throttle(); t != nil {
 		c.earn(t, o)
 	}

@@ -128,8 +128,8 @@ func (m *Mirrors) begin(c *Call, p *resolver.Mirror, to *balancer.Cluster) *Mirr
 		return nil
 	}
 	return &Mirror{Policy: p, all: m, Of: c.Cluster.Name(), Call: Call{
-		Target: c.Target, In: in, Request: c.Request, Client: c.Client,
-		Cluster: to, route: c.route, copied: true,
+		Target: c.Target, Client: c.Client, Request: c.Request,
+		progress: progress{In: in, Cluster: to, route: c.route, copied: true},
 	}}
 }
 
