@@ -93,10 +93,13 @@ func FuzzTable(f *testing.F) {
 			return
 		}
 		to, err := route.Pick()
-		cluster, change := to.Cluster, to.Change
-		if (cluster == nil) != (err != nil || to.NamedByCall()) {
-			t.Errorf("cluster %v and error %v", cluster, err)
+		if err != nil {
+			return
 		}
+		if (to.Cluster == nil) != to.NamedByCall() {
+			t.Errorf("cluster %v, named by the call: %t", to.Cluster, to.NamedByCall())
+		}
+		change := to.Change
 		if change.ChangesRequest(grpc) {
 			change.Request(request, sent, "HTTP/2")
 		}
