@@ -14,35 +14,23 @@ type boundHost struct {
 	recall       atomic.Pointer[recall] // nil before the first request
 }
 
-// route returns the first route that matches a request, or nil. The request's path is escaped
-// if it was not.
-func (h *boundHost) route(r *Request) *Route {
-	path := r.Path
-	if h.ignoreParams {
-		path = withoutParams(r.escape())
-	}
-	kept := h.recall.Load()
-	if kept == nil {
-		h.recall.CompareAndSwap(nil, new(recall))
-		kept = h.recall.Load()
-	}
-	place := kept.placeOf(path)
-	known := place.Load()
-	if known == nil || known.path != path {
-		return h.search(r, path, place)
-	}
-	r.Unescaped = false // Path is the same escaped
+// remember returns the recall, which is made for the first request.
+func (h *boundHost) remember() *recall {
+	h.recall.CompareAndSwap(nil, new(recall))
+	return h.recall.Load()
+}
+
+// among returns the route of a request for a path that is kept, or nil.
+func (h *boundHost) among(known *recalled, r *Request, path string) *Route {
 	best := known.sureAt
 	for _, c := range known.sets {
 		best = h.index.first(c, best, r, path)
 	}
-	if best == known.sureAt {
-		return known.sure
-	}
-	return h.bound[best]
+	return h.at(best)
 }
 
-// search is route for a path that is not kept at its place, which it may then be.
+// search returns the route of a request for a path that is not kept at its place, which it may
+// then be; nil if there is none.
 func (h *boundHost) search(r *Request, path string, place *atomic.Pointer[recalled]) *Route {
 	if r.Unescaped {
 		path = r.escape() // not kept if that changes it: the place is then of no account
@@ -51,10 +39,15 @@ func (h *boundHost) search(r *Request, path string, place *atomic.Pointer[recall
 	if place.Load() == nil || rand.Uint32()%recallTurns == 0 {
 		h.keep(place, path)
 	}
-	if int(best) == len(h.bound) {
+	return h.at(best)
+}
+
+// at returns the route at a place, or nil.
+func (h *boundHost) at(place int32) *Route {
+	if int(place) == len(h.bound) {
 		return nil
 	}
-	return h.bound[best]
+	return h.bound[place]
 }
 
 func withoutParams(path string) string {

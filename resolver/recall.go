@@ -22,8 +22,8 @@ type recalled struct {
 	// sure is the first route that takes every request for the path that none before it
 	// takes; nil, at the number of routes, if there is none.
 	sure   *Route
-	sureAt int32
 	sets   []*candidates // those with a route before it, which more than the path decides on
+	sureAt int32
 }
 
 const (

@@ -14,16 +14,17 @@ import (
 // the clusters they name. It is immutable and complete: every cluster it refers to
 // had its endpoints, or was known to fail, when the table was published.
 type Table struct {
+	host *boundHost        // of all calls, where the target says which or there is but one; else nil
+	last *balancer.Cluster // of the last route that has one; nil if it has none
+
 	target  TargetName
 	version uint64
 	err     error
 
 	config   *routeConfig
 	hosting  hosting
-	host     *boundHost   // of all calls, where the target says which or there is but one; else nil
 	hosts    []*boundHost // by virtual host; nil where the target says which
 	clusters []*balancer.Cluster
-	last     *balancer.Cluster // of the last route that has one; nil if it has none
 	filters  []Filter
 	demanded map[string]*demand // by cluster; those that calls asked for by name
 }
@@ -174,7 +175,25 @@ func (t *Table) Route(r *Request) (*Route, error) {
 			return nil, err
 		}
 	}
-	route := h.route(r)
+	path := r.Path
+	if h.ignoreParams {
+		path = withoutParams(r.escape())
+	}
+	kept := h.recall.Load()
+	if kept == nil {
+		kept = h.remember()
+	}
+	var route *Route
+	place := kept.placeOf(path)
+	if known := place.Load(); known != nil && known.path == path {
+		r.Unescaped = false // Path is the same escaped
+		route = known.sure
+		if len(known.sets) > 0 {
+			route = h.among(known, r, path)
+		}
+	} else {
+		route = h.search(r, path, place)
+	}
 	if route == nil {
 		return nil, t.unrouted(h, r)
 	}
