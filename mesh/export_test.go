@@ -3,12 +3,7 @@ package mesh
 import "google.golang.org/grpc"
 
 // HTTPTargets is how many targets requests alone keep.
-func HTTPTargets(m *Mesh) int {
-	if targets := m.http.current.Load(); targets != nil {
-		return targets.count()
-	}
-	return 0
-}
+func HTTPTargets(m *Mesh) int { return m.http.current.Load().count() }
 
 // ServerUnary is the interceptor that ServerOptions gives a server's unary calls.
 func ServerUnary(m *Mesh, listener string) grpc.UnaryServerInterceptor {

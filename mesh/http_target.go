@@ -18,8 +18,8 @@ const maxHTTPTargets = 1024
 // httpTargets finds the target of a URL without a lock or an allocation: a map that
 // is copied when it changes.
 type httpTargets struct {
-	current atomic.Pointer[hostTargets]
-	mu      sync.Mutex // held by those who change it
+	current atomic.Pointer[hostTargets] // never nil
+	mu      sync.Mutex                  // held by those who change it
 }
 
 // hostTargets are targets by the host of URLs. A host has few: they differ in what else a
@@ -34,10 +34,10 @@ const fewTargets = 8
 
 // httpTarget is a target with what a request to it says.
 type httpTarget struct {
-	call.Target
+	host    string
 	used    atomic.Bool // since the last sweep
 	sidecar bool        // more than the host has a say
-	host    string
+	call.Target
 
 	// A sidecar goes by these, too: by the scheme because of its default port.
 	scheme, authority string
@@ -62,13 +62,11 @@ func (m *Mesh) addHTTPTarget(req *http.Request) (*httpTarget, error) {
 	}
 	m.http.mu.Lock()
 	defer m.http.mu.Unlock()
-	next := hostTargets{byHost: make(map[string][]*httpTarget)}
-	if targets := m.http.current.Load(); targets != nil {
-		if t := targets.find(req); t != nil {
-			return t, nil
-		}
-		next.byHost = maps.Clone(targets.byHost)
+	targets := m.http.current.Load()
+	if t := targets.find(req); t != nil {
+		return t, nil
 	}
+	next := hostTargets{byHost: maps.Clone(targets.byHost)}
 	if next.count() >= maxHTTPTargets {
 		next.sweep()
 	}
@@ -88,9 +86,6 @@ func (m *Mesh) addHTTPTarget(req *http.Request) (*httpTarget, error) {
 // find returns the target of a request if it is there. It looks for it by its host, which is
 // quicker than by the hash of a whole key.
 func (h *hostTargets) find(req *http.Request) *httpTarget {
-	if h == nil {
-		return nil
-	}
 	list := h.few[:]
 	if list[0] == nil {
 		list = h.byHost[req.URL.Host]

@@ -72,6 +72,7 @@ func New(opts ...Option) (*Mesh, error) {
 		filters:    o.filters,
 		mirrors:    call.NewMirrors(o.logger),
 	}
+	m.http.current.Store(&hostTargets{byHost: make(map[string][]*httpTarget)})
 	config := resolver.Config{Source: src.resources, Logger: o.logger}
 	o.local(&config)
 	config.NewCluster = func(name string) *balancer.Cluster {

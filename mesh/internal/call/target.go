@@ -14,12 +14,12 @@ import (
 // Target is a name that calls use, and the table behind it.
 type Target struct {
 	*resolver.Target
+	// Gate is the mesh's.
+	Gate *Gate
 	// Name is what the caller named, without scheme: "orders:8080".
 	Name string
 	// Source says how the source of policy fares, for calls that wait for it in vain.
 	Source func() string
-	// Gate is the mesh's.
-	Gate *Gate
 	// Buffers are the mesh's.
 	Buffers *Buffers
 }
