@@ -29,10 +29,7 @@ type guards struct{ own, all *resilience.Breaker }
 var unguarded guards
 
 // idle reports whether they have nothing to learn of calls that succeed.
-func (g *guards) idle() bool {
-	own, all := g.own.Idle(), g.all.Idle()
-	return own && all
-}
+func (g *guards) idle() bool { return g.own.Idle() && g.all.Idle() }
 
 // breakers returns the endpoint's guards, never nil.
 func (e *Endpoint) breakers() *guards {
