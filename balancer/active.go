@@ -4,17 +4,28 @@ package balancer
 // their number: a counter that all calls write to is dear. A bit of an endpoint's own
 // counter says whether its calls count for the cluster too, so that each call sees it
 // in the step that counts it, and none is counted on one side only.
+//
+// Another bit says that the endpoint is checked: active health checks go by whether their
+// cluster has calls.
 const (
 	countedInCluster = 1 << 62
-	marks            = countedInCluster | splitsOrigin
+	isChecked        = 1 << 60
+	marks            = countedInCluster | splitsOrigin | isChecked
 )
 
 // begin counts a call in.
 func (e *Endpoint) begin() {
-	if e.active.Add(1)&countedInCluster != 0 {
+	if n := e.active.Add(1); n&(countedInCluster|isChecked) != 0 {
+		e.begun(n)
+	}
+}
+
+// begun has the cluster take part in a call that made Endpoint.active n.
+func (e *Endpoint) begun(n int64) {
+	if n&countedInCluster != 0 {
 		e.cluster.active.Add(1)
 	}
-	if e.checked.Load() != nil {
+	if n&isChecked != 0 {
 		e.cluster.used()
 	}
 }

@@ -60,6 +60,7 @@ func (c *Cluster) checkOne(e *Endpoint, before map[*Endpoint]*checked, same bool
 	k.counted = true
 	c.awaited++
 	e.checked.Store(k)
+	e.active.Or(isChecked)
 	return changed
 }
 
@@ -67,7 +68,9 @@ func (c *Cluster) checkOne(e *Endpoint, before map[*Endpoint]*checked, same bool
 func (c *Cluster) endCheck(k *checked) {
 	k.stop()
 	c.uncount(k)
-	k.endpoint.checked.CompareAndSwap(k, nil)
+	if k.endpoint.checked.CompareAndSwap(k, nil) {
+		k.endpoint.active.And(^int64(isChecked))
+	}
 }
 
 // uncount notes that nothing is awaited of k any more. The caller holds c.mu.
