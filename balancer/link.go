@@ -89,10 +89,12 @@ func (l *Link) Err() error {
 func (l *Link) Done(o Outcome) {
 	e := l.endpoint
 	active := e.end()
-	m, rows, idle := e.monitor.Load(), e.rows.errors.Load()|e.rows.gateway.Load(), e.breakers().idle()
-	if l.probing != nil || active&splitsOrigin != 0 || rows != 0 || !idle || !o.succeeded(l.view.options.GRPC) {
+	switch m, g := e.monitor.Load(), e.guards.Load(); {
+	case m == nil && g == nil && l.probing == nil: // nobody learns
+	case l.probing != nil, active&splitsOrigin != 0, e.rows.errors.Load()|e.rows.gateway.Load() != 0,
+		g != nil && !g.idle(), !o.succeeded(l.view.options.GRPC):
 		l.learn(o)
-	} else if m != nil {
+	case m != nil:
 		e.answers.add(false)
 	}
 	if l.lane != nil {
