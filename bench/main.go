@@ -3,7 +3,7 @@
 //
 //	go run .                  # everything, in under five minutes
 //	go run . -only gRPC       # the rows whose protocol or name matches
-//	go run . -paired -rounds 40 -slot 100ms -only 'Weft, 100|control'
+//	go run . -paired -rounds 180 -slot 20ms -only 'Weft, 100|control'
 //	go run . -cpuprofile f -only 'Weft, 100' -callers 16
 //
 // The backends and the control plane run in a process of their own (servers.go), so

@@ -196,9 +196,9 @@ func (a *Attempts) send(now time.Time, slot bool) Step {
 	return Step{Do: Send, Attempt: a.sent}
 }
 
-// Ended says what came of an attempt that was in flight, while the call has no result. It reports whether the result may still be the
-// call's; if not, another attempt takes its place and what came of this one can be
-// dropped.
+// Ended says what came of an attempt that was in flight, while the call has no result. It
+// reports whether the result may still be the call's; if not, another attempt takes its place
+// and what came of this one can be dropped.
 func (a *Attempts) Ended(now time.Time, attempt int, r *Result) (keep bool) {
 	i := slices.IndexFunc(a.live, func(f flight) bool { return f.attempt == attempt })
 	f := a.live[i]

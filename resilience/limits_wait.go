@@ -29,8 +29,8 @@ func (l *Limits) ReleaseConnection(p Priority) {
 	}
 }
 
-// AwaitConnection waits for a place among the connections; ReleaseConnection must follow if it
-// returns true. It returns false when done or again is closed or sent to: again has the
+// AwaitConnection waits for a place among the connections; ReleaseConnection must follow if
+// it returns true. It returns false when done or again is closed or sent to: again has the
 // caller look for itself whether it still has to wait.
 func (l *Limits) AwaitConnection(p Priority, done, again <-chan struct{}) bool {
 	if l == nil {

@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// recall keeps what paths lead to in a virtual host of a table. A client asks for a few paths again and
-// again, and need not ask a map and two trees each time. What depends on more of a request
-// than its path is not kept, nor are paths that escaping changes: so one that is found needs
-// no escaping.
+// recall keeps what paths lead to in a virtual host of a table. A client asks for a few paths
+// again and again, and need not ask a map and two trees each time. What depends on more of a
+// request than its path is not kept, nor are paths that escaping changes: so one that is found
+// needs no escaping.
 //
 // A path has one place. If another has it, it takes that once in a while. So callers cannot
 // make the recall grow, nor have it work in vain by asking for ever new paths, and those that
