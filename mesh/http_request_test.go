@@ -17,7 +17,8 @@ func bareRequest(t *testing.T, scheme, host string) *http.Request {
 	return req.WithContext(within(t, long))
 }
 
-// TestOtherSchemesAreRefused asks with another scheme for a host that calls go to already.
+// TestOtherSchemesAreRefused asks with another scheme for a host that calls go to already:
+// that is refused before an endpoint can be blamed for it.
 func TestOtherSchemesAreRefused(t *testing.T) {
 	p := protocols[1]
 	rt := oneService(t, p, p.backend(t, "b")).Transport(nil)
@@ -26,7 +27,7 @@ func TestOtherSchemesAreRefused(t *testing.T) {
 		if err == nil {
 			_ = resp.Body.Close()
 		}
-		if refused := err != nil && strings.Contains(err.Error(), `unsupported protocol scheme "ftp"`); refused != (scheme == "ftp") {
+		if refused := err != nil && strings.Contains(err.Error(), `weft: unsupported protocol scheme "ftp"`); refused != (scheme == "ftp") {
 			t.Errorf("%s: %v", scheme, err)
 		}
 	}
