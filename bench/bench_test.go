@@ -47,16 +47,25 @@ func testMesh(t testing.TB, s *servers) *mesh.Mesh {
 	return m
 }
 
-// TestPairedRowsSayHowSureTheyAre looks for a ratio with its interval in every column.
-func TestPairedRowsSayHowSureTheyAre(t *testing.T) {
-	var out bytes.Buffer
-	o := options{rounds: 2, paired: true, slot: 10 * time.Millisecond, callers: callerCounts{1, 4}, only: regexp.MustCompile("^h2c: Weft")}
-	if err := run(t.Context(), &out, o, 2, ""); err != nil {
-		t.Fatal(err)
-	}
-	row := regexp.MustCompile(`(?m)^\| Weft, 100 routes \| [1-9][0-9]+ \| [1-9][0-9]+ (\| [0-9]+\.[0-9]{2} \([0-9]+\.[0-9]{2}–[0-9]+\.[0-9]{2}\) ){3}\|$`)
-	if !row.MatchString(out.String()) || strings.Contains(out.String(), "control") {
-		t.Errorf("not just the row of Weft, with intervals:\n%s", out.String())
+// TestRowsSayHowSureTheyAre looks for a ratio with its interval in every column, of rounds and
+// of starts.
+func TestRowsSayHowSureTheyAre(t *testing.T) {
+	for name, o := range map[string]options{
+		"paired":         {rounds: 2, paired: true},
+		"starts":         {rounds: 1, starts: 2},
+		"starts, paired": {rounds: 1, starts: 2, paired: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			o.slot, o.callers, o.only = 10*time.Millisecond, callerCounts{1, 4}, regexp.MustCompile("^h2c: Weft")
+			if err := run(t.Context(), &out, o, 2, ""); err != nil {
+				t.Fatal(err)
+			}
+			row := regexp.MustCompile(`(?m)^\| Weft, 100 routes \| [1-9][0-9]+ \| [1-9][0-9]+ (\| [0-9]+\.[0-9]{2} \([0-9]+\.[0-9]{2}–[0-9]+\.[0-9]{2}\) ){3}\|$`)
+			if !row.MatchString(out.String()) || strings.Contains(out.String(), "control") {
+				t.Errorf("not just the row of Weft, with intervals:\n%s", out.String())
+			}
+		})
 	}
 }
 

@@ -36,23 +36,23 @@ func TestCallsAllocateLittleMore(t *testing.T) {
 		t.Run(c.protocol, func(t *testing.T) {
 			of := leastAllocs(t, c.protocol)
 			bare, weft := of(0, 0), of("Weft, 100 routes", 0)
-			t.Logf("allocations: bare %.2f, Weft %.2f; bytes: %.0f, %.0f", bare.allocs, weft.allocs, bare.bytes, weft.bytes)
-			if more := weft.allocs - bare.allocs; more > c.allocs+slack {
-				t.Errorf("Weft allocates %.2f more than the bare call's %.2f, want at most %v", more, bare.allocs, c.allocs)
+			t.Logf("allocations: bare %.2f, Weft %.2f; bytes: %.0f, %.0f", bare.Allocs, weft.Allocs, bare.Bytes, weft.Bytes)
+			if more := weft.Allocs - bare.Allocs; more > c.allocs+slack {
+				t.Errorf("Weft allocates %.2f more than the bare call's %.2f, want at most %v", more, bare.Allocs, c.allocs)
 			}
-			if more := weft.bytes - bare.bytes; more > c.bytes+slackBytes {
-				t.Errorf("Weft allocates %.0f bytes more than the bare call's %.0f, want at most %v", more, bare.bytes, c.bytes)
+			if more := weft.Bytes - bare.Bytes; more > c.bytes+slackBytes {
+				t.Errorf("Weft allocates %.0f bytes more than the bare call's %.0f, want at most %v", more, bare.Bytes, c.bytes)
 			}
 			if !c.moreRoutes {
 				return
 			}
 			if c.peer != "" {
-				if peer := of(c.peer, 0); weft.allocs >= peer.allocs {
-					t.Errorf("Weft allocates %.2f with 100 routes, %s %.2f", weft.allocs, c.peer, peer.allocs)
+				if peer := of(c.peer, 0); weft.Allocs >= peer.Allocs {
+					t.Errorf("Weft allocates %.2f with 100 routes, %s %.2f", weft.Allocs, c.peer, peer.Allocs)
 				}
 			}
-			if many := of("Weft, 1,000 routes", weft.allocs+slack); many.allocs > weft.allocs+slack {
-				t.Errorf("with 1,000 routes Weft allocates %.2f, with 100 %.2f: want no more", many.allocs, weft.allocs)
+			if many := of("Weft, 1,000 routes", weft.Allocs+slack); many.Allocs > weft.Allocs+slack {
+				t.Errorf("with 1,000 routes Weft allocates %.2f, with 100 %.2f: want no more", many.Allocs, weft.Allocs)
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func leastAllocs(t *testing.T, protocol string) func(row any, most float64) samp
 		defer c.close()
 		// No collection, so that pools stay filled.
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
-		for i := 0; i < 6 || i < 60 && most > 0 && least.allocs > most; i++ {
+		for i := 0; i < 6 || i < 60 && most > 0 && least.Allocs > most; i++ {
 			got, err := measureCalls(c, 1, 1000)
 			if err != nil {
 				t.Fatalf("%s: %v", p.name, err)
@@ -84,7 +84,7 @@ func leastAllocs(t *testing.T, protocol string) func(row any, most float64) samp
 			case i == 1:
 				least = got
 			default:
-				least.allocs, least.bytes = min(least.allocs, got.allocs), min(least.bytes, got.bytes)
+				least.Allocs, least.Bytes = min(least.Allocs, got.Allocs), min(least.Bytes, got.Bytes)
 			}
 		}
 		return least

@@ -8,14 +8,15 @@ import (
 	"strings"
 )
 
-// describeMachine says what the figures were measured on.
-func describeMachine(out io.Writer) {
+// describeMachine says what the figures were measured on, and that they are medians over
+// what of says.
+func describeMachine(out io.Writer, of string) {
 	fmt.Fprintf(out, "%d cores", runtime.NumCPU())
 	if model := cpuModel(); model != "" {
 		fmt.Fprintf(out, " (%s)", model)
 	}
-	fmt.Fprintf(out, ", %s, %s/%s, loopback; %d-byte echo; medians over rounds\n",
-		strings.ReplaceAll(runtime.Version(), "go", "Go "), runtime.GOOS, runtime.GOARCH, len(payload))
+	fmt.Fprintf(out, ", %s, %s/%s, loopback; %d-byte echo; medians over %s\n",
+		strings.ReplaceAll(runtime.Version(), "go", "Go "), runtime.GOOS, runtime.GOARCH, len(payload), of)
 }
 
 // cpuModel is empty where it cannot be had.

@@ -3,7 +3,7 @@
 //
 //	go run .                  # everything, in under five minutes
 //	go run . -only gRPC       # the rows whose protocol or name matches
-//	go run . -paired -rounds 180 -slot 20ms -only 'Weft, 100|control'
+//	go run . -starts 40 -paired -rounds 6 -slot 20ms -only 'Weft, 100|control'
 //	go run . -cpuprofile f -only 'Weft, 100' -callers 16
 //
 // The backends and the control plane run in a process of their own (servers.go), so
@@ -14,7 +14,9 @@
 // row that runs the bare client a second time: what it is off by, the machine is. With
 // -paired each path is compared with the bare one by itself (paired.go), and ratios come
 // with what they are sure to: 1.03 (1.01–1.05). That tells small differences apart, and
-// one from none.
+// one from none, in one run of the programs; another run may have another ratio, by a few
+// hundredths. With -starts there are many runs, and figures are medians over them
+// (starts.go), which say what to expect of a call in any.
 //
 // The peers live in this module, which has a go.mod of its own, so that nobody who
 // imports Weft has them in their module graph.
@@ -22,6 +24,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -45,6 +48,7 @@ func main() {
 	o := options{callers: callerCounts{1, 16, 64}}
 	flag.IntVar(&o.rounds, "rounds", 9, "how many slots each path gets for each number of callers")
 	flag.BoolVar(&o.paired, "paired", false, "compare each path with the bare one in rounds of their own, and print 95 % confidence intervals; the table of calls alone")
+	flag.IntVar(&o.starts, "starts", 0, "measure in so many processes, one after the other, each of so many rounds, and print medians over them with 95 % confidence intervals; the table of calls alone; 0 to measure here")
 	flag.DurationVar(&o.slot, "slot", 300*time.Millisecond, "how long a slot is")
 	flag.Var(&o.callers, "callers", "numbers of concurrent callers, separated by commas")
 	only := flag.String("only", "", "regular expression of the `rows` to measure, matched with \"protocol: path\"; bare clients always run")
@@ -66,6 +70,7 @@ func main() {
 type options struct {
 	rounds  int
 	paired  bool
+	starts  int // 0 for none but this one
 	slot    time.Duration
 	callers callerCounts
 	changes time.Duration // a slot of the table of changes
@@ -91,12 +96,24 @@ func (c *callerCounts) Set(s string) error {
 
 // run measures and prints.
 func run(ctx context.Context, out io.Writer, o options, targets int, profile string) error {
+	if o.starts > 0 {
+		if profile != "" {
+			return errors.New("-cpuprofile: with -starts there is nothing to profile in this process")
+		}
+		describeMachine(out, fmt.Sprintf("%d starts of %d rounds", o.starts, o.rounds))
+		table := selectRows(o)
+		if err := measureStarts(ctx, table, o); err != nil {
+			return err
+		}
+		printTable(out, table, o)
+		return nil
+	}
 	s, err := startServers(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	describeMachine(out)
+	describeMachine(out, "rounds")
 	if o.paired {
 		o.changes, targets = 0, 0
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // playPairs is playRound for a small difference: each path takes turns with the bare one
@@ -29,9 +30,9 @@ func playPairs(ctx context.Context, table []rows, o options) error {
 					}
 					sums[of] = sums[of].plus(s)
 				}
-				r.samples[callers] = append(r.samples[callers], sums[r].half())
-				r.bare[callers] = append(r.bare[callers], sums[bare].half())
-				bare.samples[callers] = append(bare.samples[callers], sums[bare].half())
+				r.samples[callers] = append(r.samples[callers], sums[r].over(2))
+				r.bare[callers] = append(r.bare[callers], sums[bare].over(2))
+				bare.samples[callers] = append(bare.samples[callers], sums[bare].over(2))
 			}
 		}
 	}
@@ -39,11 +40,13 @@ func playPairs(ctx context.Context, table []rows, o options) error {
 }
 
 func (s sample) plus(o sample) sample {
-	return sample{s.calls + o.calls, s.allocs + o.allocs, s.bytes + o.bytes, s.cpu + o.cpu, s.latency + o.latency}
+	return sample{s.Calls + o.Calls, s.Allocs + o.Allocs, s.Bytes + o.Bytes, s.CPU + o.CPU, s.Latency + o.Latency}
 }
 
-func (s sample) half() sample {
-	return sample{s.calls / 2, s.allocs / 2, s.bytes / 2, s.cpu / 2, s.latency / 2}
+// over is the mean of n samples whose sum is s.
+func (s sample) over(n int) sample {
+	of := float64(n)
+	return sample{s.Calls / of, s.Allocs / of, s.Bytes / of, s.CPU / time.Duration(n), s.Latency / time.Duration(n)}
 }
 
 // interval is where, with 95 % confidence or as near to it as so few allow, the median

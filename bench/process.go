@@ -16,6 +16,7 @@ const roleVariable = "WEFT_BENCH_ROLE"
 // JSON, what the clients need to know.
 var roles = map[string]func(in io.Reader, out io.Writer) error{
 	"servers": runServers,
+	"start":   runStart,
 	"changes": runChanges,
 	"burner":  runBurner,
 }

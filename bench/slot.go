@@ -9,11 +9,11 @@ import (
 
 // sample is what happened in a slot, or what one call of it cost on average.
 type sample struct {
-	calls   float64
-	allocs  float64
-	bytes   float64 // allocated
-	cpu     time.Duration
-	latency time.Duration
+	Calls   float64
+	Allocs  float64
+	Bytes   float64 // allocated
+	CPU     time.Duration
+	Latency time.Duration
 }
 
 // measure calls by c for d from so many goroutines and returns what a call cost
@@ -70,10 +70,10 @@ func measureUntil(c client, callers int, begin func(), ended func(done int) bool
 	}
 	n := float64(calls.Load())
 	return sample{
-		calls:   n,
-		allocs:  float64(after.Mallocs-before.Mallocs) / n,
-		bytes:   float64(after.TotalAlloc-before.TotalAlloc) / n,
-		cpu:     time.Duration(float64(cpu) / n),
-		latency: time.Duration(float64(took) * float64(callers) / n),
+		Calls:   n,
+		Allocs:  float64(after.Mallocs-before.Mallocs) / n,
+		Bytes:   float64(after.TotalAlloc-before.TotalAlloc) / n,
+		CPU:     time.Duration(float64(cpu) / n),
+		Latency: time.Duration(float64(took) * float64(callers) / n),
 	}, nil
 }

@@ -16,8 +16,8 @@ import (
 type row struct {
 	path
 	client  client
-	samples map[int][]sample // by callers, one for each round
-	bare    map[int][]sample // of the bare path in the same rounds
+	samples map[int][]sample // by callers, one for each round, or for each start
+	bare    map[int][]sample // of the bare path in the same rounds, or starts
 }
 
 // rows are those of one protocol; the first is the bare one.
@@ -27,12 +27,23 @@ type rows struct {
 }
 
 // printCalls measures and prints what a call costs along each path.
-func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err error) {
-	m, err := newMesh(s)
-	if err != nil {
+func printCalls(ctx context.Context, out io.Writer, s *servers, o options) error {
+	table := selectRows(o)
+	if err := measureTable(ctx, table, s, o); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeMesh(m)) }()
+	printTable(out, table, o)
+	return nil
+}
+
+func printTable(out io.Writer, table []rows, o options) {
+	for i := range table {
+		table[i].print(out, o)
+	}
+}
+
+// selectRows returns the rows to measure.
+func selectRows(o options) []rows {
 	var table []rows
 	for _, p := range protocols {
 		rs := rows{protocol: p.name}
@@ -40,18 +51,29 @@ func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err 
 			if i == 0 || o.only.MatchString(p.name+": "+path.name) {
 				r := &row{path: path, samples: map[int][]sample{}}
 				rs.rows = append(rs.rows, r)
-				if r.bare = rs.rows[0].samples; o.paired && i > 0 {
+				if r.bare = rs.rows[0].samples; (o.paired || o.starts > 0) && i > 0 {
 					r.bare = map[int][]sample{} // of slots of their own
 				}
 			}
 		}
-		if len(rs.rows) == 1 {
-			continue // nothing to compare with it
+		if len(rs.rows) > 1 { // else there is nothing to compare with it
+			table = append(table, rs)
 		}
-		table = append(table, rs)
+	}
+	return table
+}
+
+// measureTable opens the clients and measures.
+func measureTable(ctx context.Context, table []rows, s *servers, o options) (err error) {
+	m, err := newMesh(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeMesh(m)) }()
+	for _, rs := range table {
 		for _, r := range rs.rows {
 			if r.client, err = r.open(s, m); err != nil {
-				return fmt.Errorf("%s: %s: %w", p.name, r.name, err)
+				return fmt.Errorf("%s: %s: %w", rs.protocol, r.name, err)
 			}
 			defer r.client.close()
 		}
@@ -68,9 +90,6 @@ func printCalls(ctx context.Context, out io.Writer, s *servers, o options) (err 
 		if err != nil {
 			return err
 		}
-	}
-	for i := range table {
-		table[i].print(out, o)
 	}
 	return nil
 }
@@ -128,23 +147,23 @@ func (rs rows) print(out io.Writer, o options) {
 	for _, r := range rs.rows {
 		cells := []string{
 			r.name,
-			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.allocs })),
-			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.bytes })),
-			r.ratio(o, few, func(s sample) float64 { return float64(s.latency) }),
+			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.Allocs })),
+			fmt.Sprintf("%.0f", r.median(few, func(s sample) float64 { return s.Bytes })),
+			r.ratio(o, few, func(s sample) float64 { return float64(s.Latency) }),
 		}
 		for _, n := range o.callers {
-			cells = append(cells, r.ratio(o, n, func(s sample) float64 { return float64(s.cpu) }))
+			cells = append(cells, r.ratio(o, n, func(s sample) float64 { return float64(s.CPU) }))
 		}
 		fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
 	}
 	var costs []string
 	for _, n := range o.callers {
 		costs = append(costs, fmt.Sprintf("%.1f µs with %s", bare.median(n, func(s sample) float64 {
-			return s.cpu.Seconds() * 1e6
+			return s.CPU.Seconds() * 1e6
 		}), callersText(n)))
 	}
 	fmt.Fprintf(out, "\nThe bare call takes %.1f µs with %s; its client's CPU is %s.\n",
-		bare.median(few, func(s sample) float64 { return s.latency.Seconds() * 1e6 }), callersText(few), strings.Join(costs, ", "))
+		bare.median(few, func(s sample) float64 { return s.Latency.Seconds() * 1e6 }), callersText(few), strings.Join(costs, ", "))
 }
 
 func callersText(n int) string {
@@ -162,14 +181,14 @@ func (r *row) median(callers int, of func(sample) float64) float64 {
 	return median(list)
 }
 
-// ratio is the median over the rounds of the ratio to the bare path's sample of the round.
+// ratio is the median over the rounds, or starts, of the ratio to the bare path's sample of it.
 func (r *row) ratio(o options, callers int, of func(sample) float64) string {
 	var list []float64
 	for i, s := range r.samples[callers] {
 		list = append(list, of(s)/of(r.bare[callers][i]))
 	}
 	text := fmt.Sprintf("%.2f", median(list))
-	if o.paired {
+	if o.paired || o.starts > 0 {
 		low, high := interval(list)
 		text += fmt.Sprintf(" (%.2f–%.2f)", low, high)
 	}
