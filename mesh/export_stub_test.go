@@ -10,6 +10,7 @@ func StubHTTP(m *Mesh, base *http.Transport, stub http.RoundTripper) {
 		p := conn.newPool()
 		p.Transport = new(http.Transport)
 		p.RegisterProtocol("http", stub)
+		p.lines, p.shared = nil, nil
 		conn.pool.Store(p)
 		return true
 	})

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"net/http"
 )
 
@@ -29,3 +30,7 @@ func untilCanceled(req *http.Request) (context.Context, func()) {
 	}()
 	return ctx, cancel
 }
+
+// errRequestCanceled is the error of a request that was canceled by Request.Cancel before it had
+// a connection.
+var errRequestCanceled = errors.New("weft: request canceled while waiting for connection")

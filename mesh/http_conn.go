@@ -76,6 +76,9 @@ type pool struct {
 	aims    bool          // requests are changed: see aim
 	settled atomic.Bool   // and last said HTTP/2
 	vacant  chan struct{} // of one: told when the last connection was closed
+	owner   *endpointConn
+	lines   *lines       // of HTTP/1.1; nil where net/http keeps the connections
+	shared  *sharedLines // and of HTTP/2
 }
 
 func (c *endpointConn) loaded() *pool {
@@ -98,11 +101,20 @@ func (c *endpointConn) newPool() *pool {
 		dial:      base.DialContext,
 		alpn:      []string{"http/1.1"},
 		vacant:    make(chan struct{}, 1),
+		owner:     c,
 	}
 	if p.dial == nil {
 		p.dial = new(net.Dialer).DialContext
 	}
-	dial := func(ctx context.Context, _, asked string) (net.Conn, error) { return c.connect(ctx, p, asked) }
+	dial := func(ctx context.Context, _, asked string) (net.Conn, error) {
+		conn, err := c.connect(ctx, p, asked)
+		if d, _ := ctx.Value(dialingKey{}).(*dialing); d != nil && err == nil {
+			w := &wire{Conn: conn}
+			d.made(w)
+			return w, nil
+		}
+		return conn, err
+	}
 	p.Proxy = nil
 	p.DialContext = dial
 	p.DialTLSContext = nil
@@ -123,6 +135,13 @@ func (c *endpointConn) newPool() *pool {
 		p.Protocols = new(http.Protocols)
 		p.Protocols.SetHTTP2(true)
 		p.Protocols.SetUnencryptedHTTP2(true)
+	}
+	switch {
+	case p.aims || c.endpoint.OriginalDst() != nil || p.MaxConnsPerHost > 0:
+	case p.http2:
+		p.shared = newSharedLines(p)
+	case p.speaksHTTP1():
+		p.lines = newLines(p)
 	}
 	return p
 }
@@ -223,5 +242,11 @@ func (c *endpointConn) leave() {
 func (c *endpointConn) closeIdle() {
 	if p := c.pool.Load(); p != nil {
 		p.CloseIdleConnections()
+		switch {
+		case p.lines != nil:
+			p.lines.closeIdle()
+		case p.shared != nil:
+			p.shared.closeIdle()
+		}
 	}
 }

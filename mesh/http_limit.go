@@ -114,8 +114,14 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 		req = x.watched(req)
 	}
 	p := x.conn.loaded()
+	if p.shared != nil && req.URL.Scheme == "http" {
+		return p.shared.roundTrip(x, req)
+	}
 	if p.http2 || p.aims {
 		return x.once(p, req)
+	}
+	if p.lines != nil && req.URL.Scheme == "http" {
+		return p.lines.roundTrip(x, req)
 	}
 	return p.RoundTrip(req)
 }
@@ -146,7 +152,11 @@ func (c *countedConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Co
 
 // SyscallConn shows the connection's socket to who looks for it.
 func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
-	if s, ok := c.Conn.(syscall.Conn); ok {
+	return rawConn(c.Conn)
+}
+
+func rawConn(c net.Conn) (syscall.RawConn, error) {
+	if s, ok := c.(syscall.Conn); ok {
 		return s.SyscallConn()
 	}
 	return nil, errors.ErrUnsupported

@@ -53,23 +53,32 @@ func (x *exchange) once(p *pool, req *http.Request) (*http.Response, error) {
 // sole sends a request, which is of as it is aimed, with a body that net/http can send once.
 // After an error it reports whether that was read.
 func (x *exchange) sole(p *pool, of, req *http.Request) (resp *http.Response, read bool, err error) {
-	if closesNothing(of.Body) && !x.call.CutsAttempts() {
-		// net/http may read this one although it closed it, and reads it no more when the
-		// attempt has failed, unless the application ended that.
+	sole := x.soleRequest(of, req)
+	if sole == nil {
 		sent := &sentRequest{Request: *req}
 		sent.GetBody = nil
 		x.body = &sent.answer
 		resp, err = p.RoundTrip(&sent.Request)
 		return resp, false, err // of a body that was read there is another error
 	}
-	sent := &soleRequest{Request: *req}
-	sent.body.of, sent.body.source = of, of.Body
-	sent.Body, sent.GetBody = &sent.body, nil
-	if resp, err = p.RoundTrip(&sent.Request); err != nil {
-		return nil, sent.body.end(), err
+	if resp, err = p.RoundTrip(&sole.Request); err != nil {
+		return nil, sole.body.end(), err
 	}
-	sent.body.settle(resp)
+	sole.body.settle(resp)
 	return resp, false, nil
+}
+
+// soleRequest returns the request to send for req, which is of as it is aimed; nil if it can be
+// sent as it is. net/http may read a body of HTTP/2 although it closed it, and reads it no more
+// when the attempt has failed, unless the application ended that.
+func (x *exchange) soleRequest(of, req *http.Request) *soleRequest {
+	if of.Body == nil || of.Body == http.NoBody || closesNothing(of.Body) && !x.call.CutsAttempts() {
+		return nil
+	}
+	sole := &soleRequest{Request: *req}
+	sole.body.of, sole.body.source = of, of.Body
+	sole.Body, sole.GetBody = &sole.body, nil
+	return sole
 }
 
 // The types of io.NopCloser's bodies, by which http.NewRequest has one read that is in
@@ -99,6 +108,9 @@ func refusal(err error) error {
 		return errors.New(why) // PROTOCOL_ERROR
 	}
 	if strings.HasPrefix(text, goneAway) {
+		return &refusedStreamError{text}
+	}
+	if text == leaving || strings.HasPrefix(text, "stream error: ") && strings.Contains(text, "; REFUSED_STREAM;") {
 		return &refusedStreamError{text}
 	}
 	return err
