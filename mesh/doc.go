@@ -76,7 +76,9 @@
 //
 // # What a call sees when attempts fail
 //
-// Nothing that may have reached a server is sent again unless policy says so. Where it
+// Nothing that may have reached a server is sent again unless policy says so, or net/http
+// would send it again: an idempotent request that met an HTTP/1.1 connection which the server was
+// about to close, because it had been idle, goes over another connection. Where policy
 // does (retry and hedge of a route), the attempts of a call are one call to the
 // application: one reply, header, trailer and peer, those of the attempt that decided. A call
 // that is over a limit of its cluster fails at once with [ErrOverloaded]; over that of

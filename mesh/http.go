@@ -24,6 +24,8 @@ func (m *Mesh) HTTPClient() *http.Client {
 // dialer, timeouts and pool sizes. A nil base means http.DefaultTransport. base's
 // proxy and custom TLS dialer do not apply: policy says where a connection goes. A
 // MaxIdleConnsPerHost of 0 means MaxIdleConns, because a clone has just one host.
+// They are kept by the mesh, by the same rules, where the URL is http and neither base nor
+// policy bounds the connections of an endpoint; else by the clone.
 // HTTP/1.1 or HTTP/2 is the cluster's choice. What the cluster says of idle times, sizes
 // and pings counts more than what base does. Where policy counts connections, a clone of
 // base stands for each.

@@ -111,6 +111,9 @@ func (c *endpointConn) newPool() *pool {
 		if d, _ := ctx.Value(dialingKey{}).(*dialing); d != nil && err == nil {
 			w := &wire{Conn: conn}
 			d.made(w)
+			if s, ok := conn.(*tls.Conn); ok {
+				return secureWire{w, s}, nil
+			}
 			return w, nil
 		}
 		return conn, err
@@ -155,12 +158,14 @@ func (e *connectError) Unwrap() error { return e.err }
 // connect connects to the endpoint, and secures the connection if policy asks for it.
 // asked is where the request's URL would have it connect.
 func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.Conn, error) {
-	limits := c.endpoint.Cluster().Limits()
-	if !limits.Acquire(resilience.Pending, resilience.PriorityDefault) {
-		return nil, limits.Exceeded(c.endpoint.Cluster().Name(), resilience.Pending, resilience.PriorityDefault)
+	if d, _ := ctx.Value(dialingKey{}).(*dialing); d == nil || !d.shared {
+		leave, err := c.pend()
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
 	}
-	defer limits.Release(resilience.Pending, resilience.PriorityDefault)
-	count, err := c.countConnection(ctx, p, limits)
+	count, err := c.countConnection(ctx, p, c.endpoint.Cluster().Limits())
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +185,15 @@ func (c *endpointConn) connect(ctx context.Context, p *pool, asked string) (net.
 	}
 	c.report(balancer.Ready, nil)
 	return conn, nil
+}
+
+// pend counts a request that waits for a connection, until leave is called.
+func (c *endpointConn) pend() (leave func(), err error) {
+	cluster := c.endpoint.Cluster()
+	if !cluster.Limits().Acquire(resilience.Pending, resilience.PriorityDefault) {
+		return nil, cluster.Limits().Exceeded(cluster.Name(), resilience.Pending, resilience.PriorityDefault)
+	}
+	return func() { cluster.Limits().Release(resilience.Pending, resilience.PriorityDefault) }, nil
 }
 
 func (c *endpointConn) dial(ctx context.Context, p *pool, address string, count *connCount) (net.Conn, error) {

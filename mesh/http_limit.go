@@ -114,14 +114,13 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 		req = x.watched(req)
 	}
 	p := x.conn.loaded()
-	if p.shared != nil && req.URL.Scheme == "http" {
-		return p.shared.roundTrip(x, req)
-	}
-	if p.http2 || p.aims {
-		return x.once(p, req)
-	}
-	if p.lines != nil && req.URL.Scheme == "http" {
+	switch kept := req.URL.Scheme == "http"; { // else net/http has TLS of its own
+	case kept && p.lines != nil:
 		return p.lines.roundTrip(x, req)
+	case kept && p.shared != nil:
+		return p.shared.roundTrip(x, req)
+	case p.http2 || p.aims:
+		return x.once(p, req)
 	}
 	return p.RoundTrip(req)
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -86,10 +87,7 @@ func (ls *lines) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 		out, cancel := ls.within(ctx, out)
 		resp, err := l.RoundTrip(out)
 		if err == nil {
-			if cancel != nil {
-				x.stopping(cancel)
-			}
-			l.follow(x, resp)
+			l.follow(x, resp, cancel)
 			return resp, nil
 		}
 		l.leave()
@@ -117,7 +115,11 @@ func (ls *lines) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 const waryFor = 1000 // requests
 
 func (ls *lines) within(ctx context.Context, req *http.Request) (*http.Request, context.CancelFunc) {
-	if ls.wary.Load() <= 0 || ctx.Done() == nil {
+	if ctx.Done() == nil {
+		if req.Cancel == nil { //nolint:staticcheck // which has net/http start a goroutine for as long
+			return req, nil
+		}
+	} else if ls.wary.Load() <= 0 {
 		return req, nil
 	}
 	ls.wary.Add(-1)
@@ -129,7 +131,7 @@ func (ls *lines) failed(ctx context.Context, cancel context.CancelFunc) {
 	if cancel != nil {
 		cancel()
 	}
-	if ctx.Done() != nil {
+	if ctx.Done() != nil && ctx.Err() == nil {
 		ls.wary.Store(waryFor)
 	}
 }
@@ -262,7 +264,10 @@ func (ls *lines) open(ctx context.Context, w *lineFor) {
 const anyAddress = "endpoint:80"
 
 // dialing is found by dialingKey in the context of the dial of a line.
-type dialing struct{ made func(*wire) }
+type dialing struct {
+	made   func(*wire)
+	shared bool // requests that wait are counted already
+}
 
 type dialingKey struct{}
 
@@ -348,29 +353,37 @@ func (ls *lines) forget(l *line) {
 	ls.mu.Unlock()
 }
 
-// follow arranges for the line to be left with the end of a response.
-func (l *line) follow(x *exchange, resp *http.Response) {
+// follow arranges for the line to be left, and the request's context to be let go of, with the
+// end of a response.
+func (l *line) follow(x *exchange, resp *http.Response, cancel context.CancelFunc) {
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols: // the connection is the caller's
 	case resp.Body == http.NoBody:
 		l.leave()
 	default:
-		x.body = lend(resp, l)
+		b := lend(x, resp, l)
+		b.cancel = cancel
+		return
+	}
+	if cancel != nil {
+		cancel()
 	}
 }
 
-// lend arranges for l to be left with the end of a response, and returns the body for it that
-// the application is given, which spares an allocation.
-func lend(resp *http.Response, l leaver) *answerBody {
+// lend arranges for l to be left with the end of a response.
+func lend(x *exchange, resp *http.Response, l leaver) *lineBody {
 	b := &lineBody{ReadCloser: resp.Body, line: l}
 	resp.Body = b
-	return &b.answer
+	x.body = &b.answer
+	return b
 }
 
-// lineBody is the body of a response, with which the use of a line ends.
+// lineBody is the body of a response, with which the use of a line ends, and the body that the
+// application is given, which spares an allocation.
 type lineBody struct {
 	io.ReadCloser
 	line   leaver
+	cancel context.CancelFunc // nil for none
 	left   atomic.Bool
 	answer answerBody
 }
@@ -392,8 +405,11 @@ func (b *lineBody) Close() error {
 }
 
 func (b *lineBody) leave() {
-	if !b.left.Swap(true) {
-		b.line.leave()
+	if b.left.Swap(true) {
+		return
+	}
+	if b.line.leave(); b.cancel != nil {
+		b.cancel()
 	}
 }
 
@@ -443,6 +459,14 @@ func (w *wire) Close() error {
 	}
 	return w.Conn.Close()
 }
+
+// secureWire says what TLS settled on, for http.Response.TLS.
+type secureWire struct {
+	*wire
+	tls *tls.Conn
+}
+
+func (w secureWire) ConnectionState() tls.ConnectionState { return w.tls.ConnectionState() }
 
 // CloseWrite ends what is sent; of an upgraded connection, that may be asked for.
 func (w *wire) CloseWrite() error { return closeWrite(w.Conn) }

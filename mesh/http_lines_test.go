@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-mesh/weft/mesh"
 	"github.com/weft-mesh/weft/mesh/meshtest"
 )
 
@@ -431,4 +432,146 @@ func TestLinesLeaveContextsAlone(t *testing.T) {
 		}
 	}
 	waitFor(t, "contexts to be let go of", func() bool { return ctx.held.Load() <= 1 })
+}
+
+// TestLinesCountThoseThatWait has requests wait for one connection that is being made: each is
+// pending, whether or not they will share it.
+func TestLinesCountThoseThatWait(t *testing.T) {
+	eachLines(t, func(t *testing.T, protocol string) {
+		_, b := newLineServer(t)
+		m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q], limits: {maxPendingRequests: 2}}", protocol, b.Addr))
+		dials := make(chan bool)
+		var dialed atomic.Int64
+		rt := m.Transport(&http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			dialed.Add(1)
+			<-dials
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}})
+		var wg sync.WaitGroup
+		var refused atomic.Int64
+		for range 5 {
+			wg.Go(func() {
+				if err := onLine(within(t, long), rt); errors.Is(err, mesh.ErrOverloaded) {
+					refused.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		waitFor(t, "requests to be refused", func() bool { return refused.Load() == 3 })
+		close(dials)
+		wg.Wait()
+		if n := refused.Load(); n != 3 {
+			t.Errorf("%d of 5 requests were refused, want 3", n)
+		}
+		if err := onLine(within(t, long), rt); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestLinesHeedCancel cancels a request by its own field, which http.Client does, too.
+func TestLinesHeedCancel(t *testing.T) {
+	eachLines(t, func(t *testing.T, protocol string) {
+		s, b := newLineServer(t)
+		m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q]}", protocol, b.Addr))
+		arrived, canceled := make(chan bool), make(chan struct{})
+		s.arrived["it"] = arrived
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://orders/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Act", "hang")
+		req.Header.Set("X-Id", "it")
+		req.Cancel = canceled //nolint:staticcheck // what this is about
+		go func() {
+			<-arrived
+			close(canceled)
+		}()
+		if resp, err := m.Transport(nil).RoundTrip(req); err == nil {
+			_ = resp.Body.Close()
+			t.Error("it was answered")
+		}
+	})
+}
+
+// TestLinesGoAtAnyTime has connections be closed, by the client when they are idle and by the
+// server with a warning, while requests come that policy does not try again: none of them fails.
+func TestLinesGoAtAnyTime(t *testing.T) {
+	eachLines(t, func(t *testing.T, protocol string) {
+		var n atomic.Int64
+		b := meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if n.Add(1)%20 == 0 {
+				w.Header().Set("Connection", "close") // GOAWAY in HTTP/2
+			}
+			fmt.Fprint(w, "here")
+		}))
+		m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q]}", protocol, b.Addr))
+		rt := m.Transport(nil)
+		done := make(chan struct{})
+		var closing, calling sync.WaitGroup
+		closing.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					rt.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+				}
+			}
+		})
+		for range 8 {
+			calling.Go(func() {
+				for range 500 {
+					if err := onLine(within(t, long), rt); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		calling.Wait()
+		close(done)
+		closing.Wait()
+	})
+}
+
+// TestLinesLendLongBodies has requests that are hedged answered at length after others failed.
+func TestLinesLendLongBodies(t *testing.T) {
+	const size = 4 << 20
+	b := meshtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			panic(http.ErrAbortHandler)
+		}
+		for range size / 1024 {
+			_, _ = w.Write(make([]byte, 1024))
+		}
+	}))
+	m := embedded(t, fmt.Sprintf(`services: {orders: {protocol: http, endpoints: [%q]}}
+routes: {orders: [{match: {path: {prefix: /hedged}}, to: orders, hedge: {delay: 60s}}, {to: orders}]}`, b.Addr))
+	rt := m.Transport(nil)
+	for range 3 {
+		for _, path := range []string{"/", "/hedged"} {
+			failing, err := http.NewRequestWithContext(within(t, long), http.MethodPost, "http://orders/", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err := rt.RoundTrip(failing); err == nil {
+				_ = resp.Body.Close()
+				t.Error("no error")
+			}
+			req, err := http.NewRequestWithContext(within(t, long), http.MethodGet, "http://orders"+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
+				t.Errorf("%s: %d bytes, error %v", path, n, err)
+			}
+			_ = resp.Body.Close()
+		}
+	}
 }

@@ -63,7 +63,10 @@ func (ls *sharedLines) roundTrip(x *exchange, req *http.Request) (*http.Response
 			closeUnsent(req)
 			return nil, err
 		}
-		out, sole := req, x.soleRequest(req, req)
+		out, sole := req, (*soleRequest)(nil)
+		if x.call.Policy() != nil {
+			sole = x.soleRequest(req, req)
+		}
 		if sole != nil {
 			out = &sole.Request
 		}
@@ -144,17 +147,28 @@ func (ls *sharedLines) take(req *http.Request) (*sharedLine, error) {
 			}
 			return l, nil
 		}
-		m := ls.open(ctx)
-		select {
-		case <-m.done:
-			if m.err != nil {
-				return nil, m.err
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-req.Cancel: //nolint:staticcheck // http.Client sets it for its Timeout
-			return nil, errRequestCanceled
+		if err := ls.await(req); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// await waits for a connection to be made.
+func (ls *sharedLines) await(req *http.Request) error {
+	leave, err := ls.pool.owner.pend()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx := req.Context()
+	m := ls.open(ctx)
+	select {
+	case <-m.done:
+		return m.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-req.Cancel: //nolint:staticcheck // http.Client sets it for its Timeout
+		return errRequestCanceled
 	}
 }
 
@@ -171,7 +185,7 @@ func (ls *sharedLines) open(ctx context.Context) *making {
 
 func (ls *sharedLines) make(ctx context.Context, m *making) {
 	l := &sharedLine{of: ls}
-	dialed := &dialing{made: func(w *wire) { l.wire, w.gone = w, l.forget }}
+	dialed := &dialing{shared: true, made: func(w *wire) { l.wire, w.gone = w, l.forget }}
 	cc, err := ls.pool.NewClientConn(context.WithValue(ctx, dialingKey{}, dialed), "http", anyAddress)
 	l.ClientConn, m.err = cc, err
 	ls.mu.Lock()
@@ -242,7 +256,7 @@ func (l *sharedLine) follow(x *exchange, resp *http.Response) {
 		l.leave()
 		return
 	}
-	x.body = lend(resp, l)
+	lend(x, resp, l)
 }
 
 // How net/http says that a connection takes no more requests, and that a server went away
