@@ -351,19 +351,25 @@ func TestLinesKeepFew(t *testing.T) {
 	}
 }
 
+// heldDials returns a transport that dials when it is told to.
+func heldDials() (base *http.Transport, dialed *atomic.Int64, release func()) {
+	held := make(chan struct{})
+	dialed = new(atomic.Int64)
+	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialed.Add(1)
+		<-held
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}, dialed, sync.OnceFunc(func() { close(held) })
+}
+
 // TestLineOutlastsItsRequest has a request give up while its connection is made, which serves
 // the next one.
 func TestLineOutlastsItsRequest(t *testing.T) {
 	eachLines(t, func(t *testing.T, protocol string) {
 		_, b := newLineServer(t)
 		m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q]}", protocol, b.Addr))
-		dials := make(chan bool)
-		var dialed atomic.Int64
-		rt := m.Transport(&http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			dialed.Add(1)
-			<-dials
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}})
+		base, dialed, release := heldDials()
+		rt := m.Transport(base)
 		ctx, cancel := context.WithCancel(within(t, long))
 		ended := make(chan error)
 		go func() { ended <- onLine(ctx, rt) }()
@@ -372,7 +378,7 @@ func TestLineOutlastsItsRequest(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%v, want it to be canceled", err)
 		}
-		close(dials)
+		release()
 		waitFor(t, "the connection", func() bool { return b.Connections() == 1 })
 		if protocol == "http2" { // a request that comes now waits for the same, which may be ready later
 			if err := onLine(within(t, long), rt); err != nil {
@@ -440,13 +446,8 @@ func TestLinesCountThoseThatWait(t *testing.T) {
 	eachLines(t, func(t *testing.T, protocol string) {
 		_, b := newLineServer(t)
 		m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q], limits: {maxPendingRequests: 2}}", protocol, b.Addr))
-		dials := make(chan bool)
-		var dialed atomic.Int64
-		rt := m.Transport(&http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			dialed.Add(1)
-			<-dials
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}})
+		base, _, release := heldDials()
+		rt := m.Transport(base)
 		var wg sync.WaitGroup
 		var refused atomic.Int64
 		for range 5 {
@@ -459,7 +460,7 @@ func TestLinesCountThoseThatWait(t *testing.T) {
 			})
 		}
 		waitFor(t, "requests to be refused", func() bool { return refused.Load() == 3 })
-		close(dials)
+		release()
 		wg.Wait()
 		if n := refused.Load(); n != 3 {
 			t.Errorf("%d of 5 requests were refused, want 3", n)
