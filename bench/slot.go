@@ -16,13 +16,13 @@ type sample struct {
 	Latency time.Duration
 }
 
-// measure calls by c for d from so many goroutines and returns what a call cost
-// this process.
+// measure calls by c for d from so many goroutines, once each at the least, and returns what a
+// call cost this process.
 func measure(c client, callers int, d time.Duration) (sample, error) {
 	var stop atomic.Bool
 	timer := time.AfterFunc(time.Hour, func() { stop.Store(true) })
 	defer timer.Stop()
-	return measureUntil(c, callers, func() { timer.Reset(d) }, func(int) bool { return stop.Load() })
+	return measureUntil(c, callers, func() { timer.Reset(d) }, func(done int) bool { return done > 0 && stop.Load() })
 }
 
 // measureCalls is measure for so many calls of each caller.
