@@ -96,8 +96,8 @@ func (st *stream) acknowledge(sub *subscription, req *request) (answered, stale 
 		st.server.log.Warn("client rejected a response", "node", st.client.Node, "address", st.client.Address,
 			"type", sub.typeURL, "version", rejection.Version, "error", rejection.Message)
 	}
-	if sub.settled() {
-		sub.forgotten = nil
+	if sub.settled() && !sub.askedAll {
+		sub.forgotten = nil // with askedAll the sender has yet to tell which of them are gone
 	}
 	if len(sub.leaving) > 0 {
 		st.place.Nudge()
@@ -208,9 +208,10 @@ type change struct {
 	askAll bool
 }
 
-// change carries out a change: first in the index, so that from then on nothing is
-// missed, then in the subscription. A new subscription is shown to the sender only
-// together with what it wants, since its first answer is complete.
+// change carries out a change, in the index and in the subscription. To the sender it
+// is one step: between the two it would take the client to be told of what the index
+// no longer reports. A new subscription is shown to the sender only together with what
+// it wants, since its first answer is complete.
 func (st *stream) change(sub *subscription, c change) error {
 	if !c.first && len(c.add)+len(c.drop)+len(c.ask) == 0 && !c.askAll && c.wildcard == sub.wildcard {
 		return nil
@@ -224,18 +225,18 @@ func (st *stream) change(sub *subscription, c change) error {
 	if limit := st.server.opts.MaxSubscriptionBytes; st.subscribed > limit {
 		return status.Errorf(codes.ResourceExhausted, "the names subscribed on one stream take more than %d bytes", limit)
 	}
+
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.place.Subscribe(sub.typeURL, c.add)
 	st.place.Unsubscribe(sub.typeURL, c.drop)
 	if c.wildcard != sub.wildcard {
 		st.place.SetWildcard(sub.typeURL, c.wildcard)
 	}
-
-	st.mu.Lock()
-	defer st.mu.Unlock()
 	if st.delta {
 		sub.forget(c.drop)
 		if sub.wildcard && !c.wildcard {
-			sub.forget(namesOf(sub.seen))
+			sub.forget(merge(namesOf(sub.seen), sub.leaving))
 		}
 	}
 	sub.wildcard = c.wildcard
@@ -243,7 +244,8 @@ func (st *stream) change(sub *subscription, c change) error {
 	if len(c.drop) > 0 {
 		sub.names, _ = split(c.drop, sub.names)
 	}
-	sub.asked, sub.askedAll = sub.wanted(merge(sub.asked, c.ask)), sub.askedAll || c.askAll
+	sub.asked = sub.wanted(merge(sub.asked, c.ask))
+	sub.askedAll = c.wildcard && (sub.askedAll || c.askAll)
 	if c.first {
 		st.add(sub)
 	}
