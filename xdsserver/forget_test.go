@@ -57,6 +57,21 @@ func TestDeltaForgets(t *testing.T) {
 	})
 }
 
+// What the client has and is gone may be what its routes lead to. To ask for it by name
+// must not have it told before the routes are.
+func TestDeltaAskedForWhatIsLeaving(t *testing.T) {
+	_, d := deltaDesk(t, "CDS/new=1", "RDS/r=to-new")
+	d.takes(t, &discovery.DeltaDiscoveryRequest{
+		TypeUrl: short["CDS"], ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: map[string]string{"old": "1"},
+	})
+	d.tells(t, "CDS new=1")
+	d.asks(t, "CDS", "old")
+	d.tells(t)
+	d.asks(t, "RDS", "*")
+	d.acks(t, "CDS", "1")
+	d.tells(t, "RDS r=to-new", "CDS -old")
+}
+
 func deltaDesk(t *testing.T, texts ...string) (*Server, *desk) {
 	t.Helper()
 	s := New(Options{Logger: discard()})

@@ -30,13 +30,19 @@ func TestSimulation(t *testing.T) {
 
 func simulate(t *testing.T, rnd *rand.Rand) {
 	s, cc := start(t, Options{})
+	work(t, s, rnd, overNetwork(openDelta, t, cc), overNetwork(openSotW, t, cc))
+}
+
+// work has clients and the world take turns.
+func work(t *testing.T, s *Server, rnd *rand.Rand, delta func() *deltaClient, sotw func() *sotwClient) {
+	t.Helper()
 	w := newWorld(rnd)
 	if rnd.IntN(2) == 0 {
 		w.apply(t, s)
 	}
 	clients := []simClient{
-		newSimDelta(t, cc, rnd, true, false), newSimDelta(t, cc, rnd, false, false), newSimDelta(t, cc, rnd, false, true),
-		newSimSotW(t, cc, rnd, true, false), newSimSotW(t, cc, rnd, false, true),
+		newSimDelta(t, delta, rnd, true, false), newSimDelta(t, delta, rnd, false, false), newSimDelta(t, delta, rnd, false, true),
+		newSimSotW(t, sotw, rnd, true, false), newSimSotW(t, sotw, rnd, false, true),
 	}
 	for range 60 {
 		switch rnd.IntN(4) {
@@ -68,9 +74,9 @@ func TestSimulationConcurrent(t *testing.T) {
 	for i := range 6 {
 		rnd := rand.New(rand.NewPCG(uint64(i), 3))
 		if i%2 == 0 {
-			clients = append(clients, newSimDelta(t, cc, rnd, i == 0, i == 4))
+			clients = append(clients, newSimDelta(t, overNetwork(openDelta, t, cc), rnd, i == 0, i == 4))
 		} else {
-			clients = append(clients, newSimSotW(t, cc, rnd, i == 1, i == 5))
+			clients = append(clients, newSimSotW(t, overNetwork(openSotW, t, cc), rnd, i == 1, i == 5))
 		}
 	}
 	var busy sync.WaitGroup
@@ -93,6 +99,11 @@ func TestSimulationConcurrent(t *testing.T) {
 	for _, c := range clients {
 		c.settle(w)
 	}
+}
+
+// overNetwork returns what opens a stream of cc.
+func overNetwork[C any](open func(testing.TB, *grpc.ClientConn) C, t *testing.T, cc *grpc.ClientConn) func() C {
+	return func() C { return open(t, cc) }
 }
 
 type simClient interface {
@@ -216,6 +227,7 @@ const settleRounds = 4
 
 // view is what a client wants of a type and what it has.
 type view struct {
+	client   string // what kind of client it is, for failures
 	all      bool
 	wants    map[string]bool
 	has      map[string]string // name to content
@@ -225,9 +237,10 @@ type view struct {
 	stale    bool              // state of the world: a whole response was rejected
 }
 
-func newView() *view {
+func newView(client string) *view {
 	return &view{
-		wants: map[string]bool{}, has: map[string]string{}, version: map[string]string{},
+		client: client,
+		wants:  map[string]bool{}, has: map[string]string{}, version: map[string]string{},
 		rejected: map[string]string{}, asked: map[string]bool{},
 	}
 }
@@ -256,12 +269,12 @@ func (v *view) check(t *testing.T, w *world, typ string, tellsGone bool) {
 	}
 	for name, content := range w.of(typ) {
 		if v.wanted(name) && v.has[name] != content && v.rejected[name] != content {
-			t.Fatalf("%s %s: the client has %.20q, the server serves %.20q", typ, name, v.has[name], content)
+			t.Fatalf("%s, all=%t: %s %s: the client has %.20q, the server serves %.20q", v.client, v.all, typ, name, v.has[name], content)
 		}
 	}
 	for name := range v.has {
 		if _, exists := w.of(typ)[name]; !exists && tellsGone {
-			t.Fatalf("%s %s: the client has it, the server does not", typ, name)
+			t.Fatalf("%s, all=%t: %s %s: the client has it, the server does not", v.client, v.all, typ, name)
 		}
 	}
 }
@@ -273,7 +286,7 @@ func checkRoutes(t *testing.T, views map[string]*view) {
 		for _, route := range refs(content) {
 			for _, cluster := range refs(views["RDS"].has[route]) {
 				if views["CDS"].has[cluster] == "" || views["EDS"].has[cluster] == "" {
-					t.Fatalf("listener %s, route %s: leads to cluster %s, which the client has not", listener, route, cluster)
+					t.Fatalf("%s: listener %s, route %s: leads to cluster %s, which the client has not", views["LDS"].client, listener, route, cluster)
 				}
 			}
 		}
@@ -283,7 +296,7 @@ func checkRoutes(t *testing.T, views map[string]*view) {
 // simDelta is an incremental client.
 type simDelta struct {
 	*deltaClient
-	cc      *grpc.ClientConn
+	open    func() *deltaClient
 	rnd     *rand.Rand
 	views   map[string]*view
 	whole   bool // subscribes to everything, and looks at what routes lead to
@@ -292,10 +305,10 @@ type simDelta struct {
 	tb      *testing.T
 }
 
-func newSimDelta(t *testing.T, cc *grpc.ClientConn, rnd *rand.Rand, whole, rejects bool) *simDelta {
-	c := &simDelta{tb: t, cc: cc, rnd: rnd, whole: whole, rejects: rejects, views: map[string]*view{}}
+func newSimDelta(t *testing.T, open func() *deltaClient, rnd *rand.Rand, whole, rejects bool) *simDelta {
+	c := &simDelta{tb: t, open: open, rnd: rnd, whole: whole, rejects: rejects, views: map[string]*view{}}
 	for _, typ := range simTypes {
-		c.views[typ] = newView()
+		c.views[typ] = newView(fmt.Sprintf("delta client, whole=%t, rejects=%t", whole, rejects))
 	}
 	c.connect()
 	return c
@@ -307,7 +320,7 @@ func (c *simDelta) connect() {
 		_ = c.stream.CloseSend()
 		_ = drainErr(c.stream)
 	}
-	c.deltaClient = openDelta(c.tb, c.cc)
+	c.deltaClient = c.open()
 	for _, typ := range simTypes {
 		v := c.views[typ]
 		v.asked, v.rejected = map[string]bool{}, map[string]string{} // a new stream starts over
@@ -427,7 +440,7 @@ func (c *simDelta) take(resp *discovery.DeltaDiscoveryResponse) {
 // simSotW is a state-of-the-world client.
 type simSotW struct {
 	*sotwClient
-	cc      *grpc.ClientConn
+	open    func() *sotwClient
 	rnd     *rand.Rand
 	views   map[string]*view
 	whole   bool
@@ -436,10 +449,10 @@ type simSotW struct {
 	tb      *testing.T
 }
 
-func newSimSotW(t *testing.T, cc *grpc.ClientConn, rnd *rand.Rand, whole, rejects bool) *simSotW {
-	c := &simSotW{tb: t, cc: cc, rnd: rnd, whole: whole, rejects: rejects, views: map[string]*view{}}
+func newSimSotW(t *testing.T, open func() *sotwClient, rnd *rand.Rand, whole, rejects bool) *simSotW {
+	c := &simSotW{tb: t, open: open, rnd: rnd, whole: whole, rejects: rejects, views: map[string]*view{}}
 	for _, typ := range simTypes {
-		v := newView()
+		v := newView(fmt.Sprintf("state-of-the-world client, whole=%t, rejects=%t", whole, rejects))
 		v.all = isRoot(short[typ]) && (whole || rnd.IntN(2) == 0)
 		for i, name := range allNames(typ) {
 			v.wants[name] = !v.all && (whole || i%2 == 0)
@@ -455,7 +468,7 @@ func (c *simSotW) connect() {
 		_ = c.stream.CloseSend()
 		_ = drainErr(c.stream)
 	}
-	c.sotwClient, c.steady = openSotW(c.tb, c.cc), false
+	c.sotwClient, c.steady = c.open(), false
 	for _, typ := range simTypes {
 		clear(c.views[typ].rejected)
 		c.ask(typ)

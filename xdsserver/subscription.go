@@ -204,7 +204,8 @@ func (sub *subscription) answerDelta(d *store.Dirty, set *store.Set) (now *answe
 	// it has does not.
 	greet := !sub.answered && sub.wildcard && len(sub.held) == 0
 	diff := sub.compare(d, set.Table(sub.typeURL))
-	removed := diff.missing
+	// To ask for what is leaving does not make it leave sooner.
+	removed, _ := split(sub.leaving, diff.missing)
 	if sub.typeURL == policy.ListenerType {
 		removed = merge(removed, diff.gone)
 	} else {
