@@ -75,13 +75,7 @@ func (ls *lines) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 			return nil, err
 		}
 		reused, sent, got := l.used, l.wire.sent.Load(), l.wire.got.Load()
-		out := req
-		if b := req.Body; b != nil && b != http.NoBody && !closesNothing(b) {
-			copied := *req
-			copied.Body = &closedOnce{ReadCloser: b}
-			out = &copied
-		}
-		out, cancel := ls.within(ctx, out)
+		out, cancel := ls.within(ctx, closingOnce(req))
 		resp, err := l.RoundTrip(out)
 		if err == nil {
 			l.follow(x, resp, cancel)
@@ -89,9 +83,7 @@ func (ls *lines) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 		}
 		l.leave()
 		ls.failed(ctx, cancel)
-		if out.Body != nil {
-			_ = out.Body.Close()
-		}
+		closeUnsent(out)
 		unsent, unanswered := l.wire.sent.Load() == sent, l.wire.got.Load() == got
 		if !reused || !unanswered || !unsent && !replayable(req) || ctx.Err() != nil || !l.wire.closed.Load() || isTimeout(err) {
 			return nil, plainly(err)

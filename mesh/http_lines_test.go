@@ -576,3 +576,42 @@ routes: {orders: [{match: {path: {prefix: /hedged}}, to: orders, hedge: {delay: 
 		}
 	}
 }
+
+// TestLinesCloseBodies has requests fail before they are sent: their bodies are closed, once.
+func TestLinesCloseBodies(t *testing.T) {
+	eachLines(t, func(t *testing.T, protocol string) {
+		_, b := newLineServer(t)
+		m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: %s, endpoints: [%q]}", protocol, b.Addr))
+		for name, change := range map[string]func(*http.Request) *http.Request{
+			"a header that cannot be sent": func(r *http.Request) *http.Request {
+				r.Header.Set("Two lines", "a\nb")
+				return r
+			},
+			"canceled before": func(r *http.Request) *http.Request {
+				ctx, cancel := context.WithCancelCause(r.Context())
+				cancel(errors.New("because"))
+				return r.WithContext(ctx)
+			},
+		} {
+			for _, renewable := range []bool{false, true} {
+				var closed atomic.Int64
+				open := func() io.ReadCloser { return &closesCounted{strings.NewReader("body"), &closed} }
+				req, err := http.NewRequestWithContext(within(t, long), http.MethodPost, "http://orders/", open())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if renewable {
+					req.GetBody = func() (io.ReadCloser, error) { return open(), nil }
+				}
+				resp, err := m.Transport(nil).RoundTrip(change(req))
+				if err == nil {
+					_ = resp.Body.Close()
+					t.Errorf("%s: no error", name)
+				}
+				if n := closed.Load(); n != 1 {
+					t.Errorf("%s, renewable %v: the body was closed %d times", name, renewable, n)
+				}
+			}
+		}
+	})
+}

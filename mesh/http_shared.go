@@ -63,12 +63,15 @@ func (ls *sharedLines) roundTrip(x *exchange, req *http.Request) (*http.Response
 			closeUnsent(req)
 			return nil, err
 		}
-		out, sole := req, (*soleRequest)(nil)
+		var out *http.Request
+		var sole *soleRequest
 		if x.call.Policy() != nil {
 			sole = x.soleRequest(req, req)
 		}
 		if sole != nil {
 			out = &sole.Request
+		} else {
+			out = closingOnce(req)
 		}
 		resp, err := l.RoundTrip(out)
 		if err == nil {
@@ -81,6 +84,8 @@ func (ls *sharedLines) roundTrip(x *exchange, req *http.Request) (*http.Response
 		l.leave()
 		if sole != nil {
 			sole.body.end()
+		} else {
+			closeUnsent(out)
 		}
 		switch {
 		case err.Error() == unusable && moves < maxMoves:
@@ -97,13 +102,6 @@ func (ls *sharedLines) roundTrip(x *exchange, req *http.Request) (*http.Response
 			return nil, refusal(err)
 		}
 		req = again
-	}
-}
-
-// closeUnsent closes the body of a request that was not sent, which may be had again.
-func closeUnsent(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close()
 	}
 }
 
@@ -131,7 +129,7 @@ func pauseRefused(ctx context.Context, n int) bool {
 func (ls *sharedLines) take(req *http.Request) (*sharedLine, error) {
 	ctx := req.Context()
 	if ctx.Done() != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	trace := httptrace.ContextClientTrace(ctx)
 	if trace != nil && trace.GetConn != nil {
@@ -166,7 +164,7 @@ func (ls *sharedLines) await(req *http.Request) error {
 	case <-m.done:
 		return m.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-req.Cancel: //nolint:staticcheck // http.Client sets it for its Timeout
 		return errRequestCanceled
 	}

@@ -64,6 +64,24 @@ func (b *lineBody) leave() {
 	}
 }
 
+// closingOnce returns a request whose body can be closed by who has it sent, where net/http may
+// have done that, and may not.
+func closingOnce(req *http.Request) *http.Request {
+	if req.Body == nil || req.Body == http.NoBody || closesNothing(req.Body) {
+		return req
+	}
+	r := *req
+	r.Body = &closedOnce{ReadCloser: req.Body}
+	return &r
+}
+
+// closeUnsent closes the body of a request that was not sent, which may be had again.
+func closeUnsent(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
 // closedOnce is a body that is closed once, by whoever sends it or else by who had it sent.
 type closedOnce struct {
 	io.ReadCloser
