@@ -104,14 +104,16 @@ func (ls *lines) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 const waryFor = 1000 // requests
 
 func (ls *lines) within(ctx context.Context, req *http.Request) (*http.Request, context.CancelFunc) {
-	if ctx.Done() == nil {
+	switch {
+	case ctx.Done() == nil:
 		if req.Cancel == nil { //nolint:staticcheck // which has net/http start a goroutine for as long
 			return req, nil
 		}
-	} else if ls.wary.Load() <= 0 {
+	case ls.wary.Load() <= 0:
 		return req, nil
+	default:
+		ls.wary.Add(-1)
 	}
-	ls.wary.Add(-1)
 	own, cancel := context.WithCancel(ctx)
 	return req.WithContext(own), cancel
 }

@@ -17,8 +17,9 @@ import (
 // takes the first that has a stream for it. If none has, one further connection is made for all
 // that wait. Idle connections are closed by net/http.
 //
-// An http.Transport sends a request again that a server refused. Here a request is sent once,
-// unless it is certain that nothing of it was: what else is to be done is policy's to say.
+// An http.Transport sends a request again that a server refused. Here that is policy's to say:
+// only where it says nothing of retries is it done as there. What never got as far as a stream
+// goes over another line in any case.
 type sharedLines struct {
 	pool *pool
 	all  atomic.Pointer[[]*sharedLine] // never nil; the list is not changed
