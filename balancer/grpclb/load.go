@@ -1,21 +1,22 @@
 package grpclb
 
 import (
+	"context"
 	"sync"
 	"time"
 
-	orcav3 "github.com/cncf/xds/go/xds/data/orca/v3"
+	"google.golang.org/grpc"
 	gbalancer "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
-	grpcorca "google.golang.org/grpc/orca" // which also has grpc parse the reports in trailers
+	"google.golang.org/grpc/metadata"
 
 	"github.com/weft-mesh/weft/balancer"
 	"github.com/weft-mesh/weft/telemetry/orca"
 )
 
 // reportLoad passes on what came with an answer, if anything.
-func reportLoad(link *balancer.Link, load any) {
-	if report := orca.Of(load); report != nil {
+func reportLoad(link *balancer.Link, trailer metadata.MD) {
+	if report, _ := orca.ParseTrailer(trailer); report != nil { // a bad one is none
 		link.ReportLoad((*balancer.Load)(report))
 	}
 }
@@ -56,9 +57,17 @@ func (o *outOfBand) follow(sc gbalancer.SubConn, state connectivity.State) {
 // begin and end are called with o.mu held.
 
 func (o *outOfBand) begin(sc gbalancer.SubConn) {
-	if o.ready && o.period > 0 && o.stop == nil && sc != nil {
-		o.stop = grpcorca.RegisterOOBListener(sc, &listener{o.report}, grpcorca.OOBListenerOptions{ReportInterval: o.period})
+	if !o.ready || o.period == 0 || o.stop != nil || sc == nil {
+		return
 	}
+	conn, release := sc.GetOrBuildProducer(calls{})
+	ctx, cancel := context.WithCancel(context.Background())
+	o.stop = func() {
+		cancel()
+		release()
+	}
+	report := o.report
+	go orca.Follow(ctx, conn.(grpc.ClientConnInterface), o.period, func(r *orca.Report) { report((*balancer.Load)(r)) })
 }
 
 func (o *outOfBand) end() {
@@ -68,10 +77,8 @@ func (o *outOfBand) end() {
 	}
 }
 
-type listener struct{ report func(*balancer.Load) }
+// calls builds, as what grpc calls a producer, what calls can be made with over one
+// connection.
+type calls struct{}
 
-func (l *listener) OnLoadReport(load *orcav3.OrcaLoadReport) {
-	if report := orca.Of(load); report != nil {
-		l.report((*balancer.Load)(report))
-	}
-}
+func (calls) Build(conn any) (gbalancer.Producer, func()) { return conn, func() {} }

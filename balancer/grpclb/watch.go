@@ -34,7 +34,7 @@ func (w *Watcher) begin() {
 		call := w.call
 		w.call = nil
 		if w.link != nil {
-			reportLoad(w.link, info.ServerLoad)
+			reportLoad(w.link, info.Trailer)
 			w.link = nil
 		}
 		// Whatever its error, an attempt whose answer had begun is not tried again. grpc leaves

@@ -9,6 +9,7 @@ import (
 
 	orcav3 "github.com/cncf/xds/go/xds/data/orca/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -121,6 +122,25 @@ func BenchmarkParseHeader(b *testing.B) {
 	for b.Loop() {
 		if _, err := ParseHeader(h); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestParseTrailer(t *testing.T) {
+	raw, err := base64.StdEncoding.DecodeString(encoded(t, base64.StdEncoding))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseTrailer(metadata.MD{"endpoint-load-metrics-bin": {string(raw)}, "x": {"y"}})
+	if diff := cmp.Diff(full, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if got, err := ParseTrailer(metadata.MD{"x": {"y"}}); got != nil || err != nil {
+		t.Errorf("without a report: %v, %v", got, err)
+	}
+	for text, values := range map[string][]string{"cannot parse": {"\xff"}, "there are 2": {string(raw), string(raw)}} {
+		if got, err := ParseTrailer(metadata.MD{"endpoint-load-metrics-bin": values}); got != nil || err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%q: %v, %v; want an error with %q", values, got, err, text)
 		}
 	}
 }

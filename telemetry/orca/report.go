@@ -1,9 +1,12 @@
 package orca
 
 import (
+	"fmt"
 	"maps"
 
 	orcav3 "github.com/cncf/xds/go/xds/data/orca/v3"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 )
 
 // Report is what a server says of its load (xds.data.orca.v3.OrcaLoadReport). What is
@@ -17,9 +20,29 @@ type Report struct {
 	Named, Utilizations, Costs map[string]float64
 }
 
+// trailer is the name of what a gRPC server reports its load in, at the end of a call.
+const trailer = "endpoint-load-metrics-bin"
+
+// ParseTrailer returns the report in the trailer of a gRPC call (gRFC A51), nil if there is
+// none. The error says what is wrong with it, or that there are several.
+func ParseTrailer(md metadata.MD) (*Report, error) {
+	switch values := md[trailer]; len(values) {
+	case 0:
+		return nil, nil //nolint:nilnil // most calls have none, which is no error
+	case 1:
+		m := new(orcav3.OrcaLoadReport)
+		if err := proto.Unmarshal([]byte(values[0]), m); err != nil {
+			return nil, fmt.Errorf("%s: %w", trailer, err)
+		}
+		return of(m), nil
+	default:
+		return nil, fmt.Errorf("%s: there are %d, not one", trailer, len(values))
+	}
+}
+
 // Of returns the report in what grpc calls a server's load
-// (google.golang.org/grpc/balancer.DoneInfo.ServerLoad), nil if there is none. It shares
-// the maps.
+// (google.golang.org/grpc/balancer.DoneInfo.ServerLoad), or in one that came out of band; nil
+// if there is none. It shares the maps.
 func Of(load any) *Report {
 	if m, ok := load.(*orcav3.OrcaLoadReport); ok && m != nil {
 		return of(m)
