@@ -18,6 +18,8 @@
 // hundredths. With -starts there are many runs, and figures are medians over them
 // (starts.go), which say what to expect of a call in any.
 //
+// With -tags xds, grpc-go's own xDS is among the peers (path_xds.go says why only then).
+//
 // The peers live in this module, which has a go.mod of its own, so that nobody who
 // imports Weft has them in their module graph.
 package main

@@ -1,41 +1,36 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
-	"google.golang.org/grpc/xds"
 
 	"github.com/weft-mesh/weft/mesh"
 )
 
 var (
-	unaryPaths = []path{
+	unaryPaths = append([]path{
 		grpcPath("bare grpc-go, round_robin over 3", newUnary, dialBare),
 		control(grpcPath("", newUnary, dialBare)),
 		grpcPath("the least: an interceptor and a picker", newUnary, dialLeast),
-		grpcPath("grpc-go xDS, 1 route", newUnary, dialXDS(1)),
-		grpcPath("grpc-go xDS, 100 routes", newUnary, dialXDS(100)),
 		grpcPath("Weft, 1 route", newUnary, dialWeft(1)),
 		grpcPath("Weft, 100 routes", newUnary, dialWeft(100)),
 		grpcPath("Weft, 1,000 routes", newUnary, dialWeft(1000)),
-	}
+	}, xdsPaths(newUnary, 1, 100)...)
 	limitedPaths = []path{
 		grpcPath("bare grpc-go", newUnary, dialLimited),
 		control(grpcPath("", newUnary, dialLimited)),
 		grpcPath("Weft, one connection", newUnary, dialTarget(limitedTarget)),
 		grpcPath("Weft, connections: {maxConnections: 10}", newUnary, dialTarget(limitedTarget+"-further")),
 	}
-	streamPaths = []path{
+	streamPaths = append([]path{
 		grpcPath("bare grpc-go, round_robin over 3", newStream, dialBare),
 		control(grpcPath("", newStream, dialBare)),
-		grpcPath("grpc-go xDS, 100 routes", newStream, dialXDS(100)),
 		grpcPath("Weft, 100 routes", newStream, dialWeft(100)),
-	}
+	}, xdsPaths(newStream, 100)...)
 )
 
 func newUnary(conn *grpc.ClientConn) client  { return unary{conn} }
@@ -71,29 +66,6 @@ func dialBalanced(s *servers, policy string, opts ...grpc.DialOption) (*grpc.Cli
 	return grpc.NewClient("bench:///bench", append(opts, grpc.WithResolvers(r),
 		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, policy)),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-}
-
-func dialXDS(routes int) dialer {
-	return func(s *servers, _ *mesh.Mesh) (*grpc.ClientConn, error) {
-		return dialXDSTarget(s, target("grpc", routes))
-	}
-}
-
-func dialXDSTarget(s *servers, name string) (*grpc.ClientConn, error) {
-	type object map[string]any
-	bootstrap, err := json.Marshal(object{
-		"xds_servers": []object{{"server_uri": s.XDS, "channel_creds": []object{{"type": "insecure"}}}},
-		"node":        object{"id": "bench"},
-	})
-	if err != nil {
-		return nil, err
-	}
-	// What a program gets that imports grpc/xds with this bootstrap in its environment.
-	r, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
-	if err != nil {
-		return nil, fmt.Errorf("grpc-go xDS: %w", err)
-	}
-	return grpc.NewClient("xds:///"+name, grpc.WithResolvers(r), grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
 func dialWeft(routes int) dialer { return dialTarget(target("grpc", routes)) }

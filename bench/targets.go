@@ -24,12 +24,15 @@ type targetCost struct {
 	streams    int // ADS streams of all targets together
 }
 
+// targetKinds are what targets are measured of.
+var targetKinds = []func(context.Context, *servers, int) (targetCost, error){
+	bareTargets, weftTargets, weftHTTPTargets, weftHTTPHandles,
+}
+
 // printTargets prints what further targets cost, measured over n of them.
 func printTargets(ctx context.Context, out io.Writer, s *servers, n int) error {
 	fmt.Fprintf(out, "\n| a further target, over %d | KB | goroutines | ADS streams of all %d |\n| --- | --- | --- | --- |\n", n, n+firstTargets)
-	for _, open := range []func(context.Context, *servers, int) (targetCost, error){
-		bareTargets, xdsTargets, weftTargets, weftHTTPTargets, weftHTTPHandles,
-	} {
+	for _, open := range targetKinds {
 		c, err := open(ctx, s, n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -115,12 +118,6 @@ func settle(number func() int) error {
 func bareTargets(ctx context.Context, s *servers, n int) (targetCost, error) {
 	return costOf(ctx, s, "bare grpc-go, round_robin over 3", n, func(int) (func(), error) {
 		return connected(ctx, func() (*grpc.ClientConn, error) { return dialBare(s, nil) })
-	})
-}
-
-func xdsTargets(ctx context.Context, s *servers, n int) (targetCost, error) {
-	return costOf(ctx, s, "grpc-go xDS", n, func(i int) (func(), error) {
-		return connected(ctx, func() (*grpc.ClientConn, error) { return dialXDSTarget(s, furtherTarget("grpc", i)) })
 	})
 }
 
