@@ -7,10 +7,19 @@ package balancer
 //
 // Another bit says that the endpoint is checked: active health checks go by whether their
 // cluster has calls.
+//
+// And above the calls in flight there is room for a tally of those that ended well, of which
+// outlier detection is told in the step that counts them out. Its highest bit says that it is
+// time to pass it on.
 const (
 	countedInCluster = 1 << 62
 	isChecked        = 1 << 60
-	marks            = countedInCluster | splitsOrigin | isChecked
+
+	oneEndedWell = 1 << 32
+	manyEnded    = 1 << 59
+	endedWell    = 2*manyEnded - oneEndedWell
+
+	inFlight = oneEndedWell - 1
 )
 
 // begin counts a call in.
@@ -30,13 +39,34 @@ func (e *Endpoint) begun(n int64) {
 	}
 }
 
-// end counts a call out, and returns what Endpoint.active then is.
-func (e *Endpoint) end() int64 {
-	n := e.active.Add(-1)
+// end counts a call out.
+func (e *Endpoint) end() {
+	if n := e.active.Add(-1); n&countedInCluster != 0 {
+		e.cluster.active.Add(-1)
+	}
+}
+
+// endWell is end for a call that ended well, and counts that.
+func (e *Endpoint) endWell() {
+	if n := e.active.Add(oneEndedWell - 1); n&(countedInCluster|manyEnded) != 0 {
+		e.endedWell(n)
+	}
+}
+
+// endedWell is the rest of endWell, which made Endpoint.active n.
+func (e *Endpoint) endedWell(n int64) {
 	if n&countedInCluster != 0 {
 		e.cluster.active.Add(-1)
 	}
-	return n
+	if n&manyEnded != 0 {
+		e.tally()
+	}
+}
+
+// tally passes on to Endpoint.answers how many calls have ended well.
+func (e *Endpoint) tally() {
+	n := e.active.And(^int64(endedWell)) & endedWell
+	e.answers.counts.Add(uint64(n))
 }
 
 // countInCluster has the endpoint's calls, those in flight too, count for the cluster
@@ -48,7 +78,7 @@ func (e *Endpoint) countInCluster(on bool) {
 	} else {
 		before = e.active.And(^int64(countedInCluster))
 	}
-	calls := before &^ marks
+	calls := before & inFlight
 	switch was := before&countedInCluster != 0; {
 	case on && !was:
 		e.cluster.active.Add(calls)

@@ -35,7 +35,8 @@ func (r *round) newPicker() *picker {
 	if p.root != nil {
 		p.state = Ready
 		p.plain = p.drops == nil
-		p.simple = p.plain && len(p.overrides) == 0
+		p.simple = p.plain && len(p.overrides) == 0 && s.config.OriginalDst == nil
+		p.inTurn, _ = p.root.(*inTurn)
 		return p
 	}
 	p.state, p.err = r.why()

@@ -23,7 +23,7 @@ type Endpoint struct {
 	// And one that each call writes, with what it goes by then: what one core writes the
 	// others have to fetch, which takes longer than all else here.
 	active  atomic.Int64
-	answers tallies // for outlier detection, see monitor
+	answers tallies // for outlier detection, see monitor; without those that are still in active
 	rows    rows
 	latency latency
 	monitor atomic.Pointer[monitor] // nil without outlier detection
@@ -88,4 +88,4 @@ func (e *Endpoint) Socket() *Socket { return e.socket }
 
 // Active returns the number of picks of the endpoint that are not Done, by all
 // views of the cluster.
-func (e *Endpoint) Active() int64 { return e.active.Load() &^ marks }
+func (e *Endpoint) Active() int64 { return e.active.Load() & inFlight }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // Link is one view's connection to one endpoint. It is what a pick returns. Where there
@@ -88,11 +90,10 @@ func (l *Link) Err() error {
 // after the endpoint has gone and the view was closed.
 func (l *Link) Done(o Outcome) {
 	e := l.endpoint
-	active := e.end()
+	e.end()
 	switch m, g := e.monitor.Load(), e.guards.Load(); {
 	case m == nil && g == nil && l.probing == nil: // nobody learns
-	case l.probing != nil, active&splitsOrigin != 0, e.rows.errors.Load()|e.rows.gateway.Load() != 0,
-		g != nil && !g.idle(), !o.succeeded(l.view.options.GRPC):
+	case l.probing != nil, e.learnsMore(), g != nil && !g.idle(), !o.succeeded(l.view.options.GRPC):
 		l.learn(o)
 	case m != nil:
 		e.answers.add(false)
@@ -100,6 +101,31 @@ func (l *Link) Done(o Outcome) {
 	if l.lane != nil {
 		l.lane.release()
 	}
+}
+
+// Leave is Done for a call that is among the requests of priority p of a cluster, and is
+// counted in a number of Limits.Calls: it takes the call away from both. It does so only if the
+// link is of that cluster's view, the call succeeded and there is no more to learn of it just
+// now; else it does nothing and returns false.
+func (l *Link) Leave(o Outcome, of *Cluster, p resilience.Priority, in *atomic.Int64) bool {
+	e, limits := l.endpoint, &of.limits
+	m, g := e.monitor.Load(), e.guards.Load()
+	if l.view.cluster != of || !o.succeeded(l.view.options.GRPC) || l.probing != nil || l.lane != nil || limits.Throttle() != nil ||
+		m != nil && e.learnsMore() || g != nil && !g.idle() {
+		return false
+	}
+	if m != nil {
+		e.endWell()
+	} else {
+		e.end()
+	}
+	limits.ReleaseCall(p, in)
+	return true
+}
+
+// learnsMore reports whether outlier detection learns more of a call that succeeded than that.
+func (e *Endpoint) learnsMore() bool {
+	return e.rows.errors.Load()|e.rows.gateway.Load() != 0 || e.active.Load()&splitsOrigin != 0
 }
 
 // learn is for calls of which there is more to learn than that one more succeeded.

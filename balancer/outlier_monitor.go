@@ -44,6 +44,7 @@ func (e *Endpoint) splitOrigin(on bool) {
 
 // newMonitor has outlier detection begin with an endpoint.
 func newMonitor(d *detector, e *Endpoint) *monitor {
+	e.tally()
 	e.answers.take()
 	m := &monitor{detector: d, endpoint: e}
 	m.forgive()

@@ -24,6 +24,7 @@ func (d *detector) sweep() {
 
 func (p *population) sweep() {
 	for _, m := range p.monitors {
+		m.endpoint.tally()
 		lasts := min(time.Duration(m.lasts)*p.BaseEjectionTime, p.longest()) + m.jitter
 		if m.endpoint.has(ejected) && p.now.Sub(m.ejectedAt) >= lasts {
 			p.restore(m)

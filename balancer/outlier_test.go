@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-mesh/weft/resilience"
 )
 
 // strict ejects for two 5xx in a row, for 10 s at first, and nothing else.
@@ -26,11 +28,26 @@ func detecting(o *OutlierDetection) *Config {
 // calls has n calls of the endpoint at the address end so.
 func (r *rig) calls(address string, n int, o Outcome) {
 	r.Helper()
-	for range n {
-		r.link(address).endpoint.begin()
-		r.link(address).Done(o)
+	for i := range n {
+		l := r.link(address)
+		l.endpoint.begin()
+		if i%2 > 0 || !r.leave(l, o) {
+			l.Done(o)
+		}
 	}
 	synctest.Wait()
+}
+
+// leave ends a call as those of PickNext do, if it can be ended so.
+func (r *rig) leave(l *Link, o Outcome) bool {
+	limits := r.cluster.Limits()
+	limits.Calls().Add(resilience.CallUnit)
+	limits.Add(resilience.Requests, resilience.PriorityDefault)
+	if l.Leave(o, r.cluster, resilience.PriorityDefault, limits.Calls()) {
+		return true
+	}
+	limits.ReleaseCall(resilience.PriorityDefault, limits.Calls())
+	return false
 }
 
 // link is the view's link to an address, whether or not it is picked.

@@ -3,6 +3,7 @@ package mesh
 import (
 	"math/rand/v2"
 	"runtime"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -60,5 +61,6 @@ const meshScheme = "weft"
 type channel struct {
 	mesh   *Mesh
 	target *call.Target
-	id     uint64 // random: what the channel is to hash policies
+	id     uint64    // random: what the channel is to hash policies
+	spare  sync.Pool // of *rpc
 }

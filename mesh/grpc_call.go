@@ -23,18 +23,26 @@ import (
 // rpc is one RPC: its way through policy, and a context that carries it to the picker.
 type rpc struct {
 	context.Context
-	call   call.Call
-	cancel context.CancelFunc // of the deadline that policy set; nil for none
-	refuse *error             // why the last pick found nothing; nil if it did, or nothing yet
+	self    grpclb.Call        // for Value
+	cancel  context.CancelFunc // of the deadline that policy set; nil for none
+	refuse  *error             // why the last pick found nothing; nil if it did, or nothing yet
+	changed *changedRPC        // nil if policy changes nothing of the request
+	sampler call.Sampler
 
-	changed *changedRPC // nil if policy changes nothing of the request
+	call call.Call
 
 	watcher grpclb.Watcher
-	sampler call.Sampler
+	spare   *sync.Pool // of the channel
 }
 
-// rpcs are spare ones.
-var rpcs = sync.Pool{New: func() any { return new(rpc) }}
+// newRPC returns an RPC of the channel.
+func (ch *channel) newRPC() *rpc {
+	r := &rpc{spare: &ch.spare}
+	r.self = r
+	r.call.Target, r.call.Client = ch.target, ch.id
+	r.call.Request = resolver.Request{Authority: ch.target.Name, Method: "POST", Scheme: "http", GRPC: true, Headers: r}
+	return r
+}
 
 // recycle has an RPC serve another that has ended and that nobody can have a hold on: grpc
 // knew it by carrier only, which is the application's to keep.
@@ -42,7 +50,7 @@ func (r *rpc) recycle(by *carrier) {
 	if by.rpc = nil; r.call.Alone() && r.watcher.Idle() {
 		r.Context, r.cancel, r.refuse = nil, nil, nil
 		r.call.Renew()
-		rpcs.Put(r)
+		r.spare.Put(r)
 	}
 }
 
@@ -55,19 +63,16 @@ type carrier struct {
 // Value makes the RPC findable.
 func (c *carrier) Value(key any) any {
 	if _, ok := key.(grpclb.CallKey); ok && c.rpc != nil {
-		return c.rpc
+		return &c.rpc.self
 	}
 	return c.Context.Value(key)
 }
 
 // begin lets an RPC in, routes it, sets the deadline that its route asks for, and has it
 // pass the filters, with the message of a unary call. After an error there is nothing to end.
-func (r *rpc) begin(ctx context.Context, ch *channel, method string, message any) error {
+func (r *rpc) begin(ctx context.Context, method string, message any) error {
 	r.Context = ctx
-	r.call.Target, r.call.Client = ch.target, ch.id
-	req := &r.call.Request
-	req.Authority, req.Path, req.Method, req.Scheme = ch.target.Name, method, "POST", "http"
-	req.GRPC, req.Headers = true, r
+	r.call.Request.Path = method
 	if err := r.call.Begin(ctx); err != nil {
 		return err
 	}
@@ -113,8 +118,11 @@ func (r *rpc) outcome(err error) balancer.Outcome {
 // unary returns the innermost interceptor of a channel's unary calls.
 func (ch *channel) unary() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		r := rpcs.Get().(*rpc)
-		err := r.begin(ctx, ch, method, req)
+		r, _ := ch.spare.Get().(*rpc)
+		if r == nil {
+			r = ch.newRPC()
+		}
+		err := r.begin(ctx, method, req)
 		if err != nil {
 			return err
 		}
@@ -135,10 +143,12 @@ func (ch *channel) unary() grpc.UnaryClientInterceptor {
 			r.end(r.outcome(err))
 			return r.explain(err)
 		}
-		if retried {
+		if began != 0 || retried && r.call.HasThrottle() {
 			r.call.Succeeded(began)
 		}
-		r.end(balancer.Outcome{})
+		if r.call.End(balancer.Outcome{}); r.cancel != nil {
+			r.cancel()
+		}
 		r.recycle(c)
 		return nil
 	}
@@ -176,8 +186,8 @@ func (r *rpc) send(ch *channel, in *invocation) error {
 
 // stream is the innermost interceptor of a channel's streams.
 func (ch *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	r := new(rpc)
-	err := r.begin(ctx, ch, method, nil)
+	r := ch.newRPC()
+	err := r.begin(ctx, method, nil)
 	if empty(err, desc) {
 		return newEmptyStream(ctx, opts), nil
 	} else if err != nil {
@@ -267,7 +277,7 @@ func (r *rpc) chose(err error) {
 // Value makes the RPC findable in its context.
 func (r *rpc) Value(key any) any {
 	if _, ok := key.(grpclb.CallKey); ok {
-		return r
+		return &r.self
 	}
 	return r.Context.Value(key)
 }
@@ -294,14 +304,9 @@ func (r *rpc) Reroute() error {
 }
 
 func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
-	if t, ok := r.call.Sender().(*unaryTries); ok {
-		t.ended = ended{}
-	}
-	link, err := r.call.Pick(r.Context, v, nil)
-	if err == nil {
-		if to := link.Endpoint().OriginalDst(); to != nil {
-			err = r.readdressed(link.Endpoint(), to)
-		}
+	link, err := r.call.PickNext(r.Context, v)
+	if link == nil && err == nil {
+		link, err = r.pick(v)
 	}
 	if err != nil {
 		if errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker) {
@@ -317,4 +322,18 @@ func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
 		picked.Authority = r.authority(link.Endpoint())
 	}
 	return picked, nil
+}
+
+// pick is Pick of an RPC of which there is more to heed than that it needs an endpoint.
+func (r *rpc) pick(v *balancer.View) (*balancer.Link, error) {
+	if t, ok := r.call.Sender().(*unaryTries); ok {
+		t.ended = ended{}
+	}
+	link, err := r.call.Pick(r.Context, v, nil)
+	if err == nil {
+		if to := link.Endpoint().OriginalDst(); to != nil {
+			err = r.readdressed(link.Endpoint(), to)
+		}
+	}
+	return link, err
 }

@@ -57,6 +57,7 @@ func (r *rpc) racer(in invocation, n int) *racer {
 	w := &racer{rpc: rpc{call: r.call.Fork(), changed: r.changed}, invocation: in, parent: r.Context}
 	ctx, stop := context.WithCancel(r.Context)
 	bounded, bound := r.call.Bound(ctx, true)
+	w.self = w
 	w.stop, w.bound = stop, bound
 	w.Context = r.number(bounded, n)
 	w.reply = message.New(in.reply)
@@ -73,14 +74,6 @@ func (r *rpc) racer(in invocation, n int) *racer {
 		w.opts[i] = o
 	}
 	return w
-}
-
-// Value makes the attempt findable in its context, in place of its rpc.
-func (w *racer) Value(key any) any {
-	if _, ok := key.(grpclb.CallKey); ok {
-		return w
-	}
-	return w.Context.Value(key)
 }
 
 // Pick is of a grpclb.Call.

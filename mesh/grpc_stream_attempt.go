@@ -94,14 +94,6 @@ func (a *streamAttempt) drop() {
 	a.cancel()
 }
 
-// Value makes the attempt findable in its context.
-func (a *streamAttempt) Value(key any) any {
-	if _, ok := key.(grpclb.CallKey); ok {
-		return a
-	}
-	return a.rpc.Context.Value(key)
-}
-
 // Pick is of a grpclb.Call.
 func (a *streamAttempt) Pick(v *balancer.View) (grpclb.Picked, error) {
 	a.ended = ended{}

@@ -125,11 +125,13 @@ type Limits struct {
 
 // counter has a cache line of its own, because all calls of a cluster write it.
 type counter struct {
-	n     atomic.Int64
-	most  atomic.Int64 // one more than there may be; 0 for what Limits.Max says
-	calls atomic.Int64 // see Limits.Calls
-	_     [40]byte
+	n    atomic.Int64 // the lower half; the upper one is Limits.Calls's
+	most atomic.Int64 // one more than there may be; 0 for what Limits.Max says
+	_    [48]byte
 }
+
+// inFlight is the lower half of counter.n.
+const inFlight = CallUnit - 1
 
 // Configure sets the thresholds; nil means the defaults. What is in flight stays counted.
 // Configure must not be called by two at a time.
@@ -200,12 +202,16 @@ func (l *Limits) InFlight(r Resource, p Priority) int64 {
 	if l == nil {
 		return 0
 	}
-	return l.counts[p][r].n.Load()
+	return l.counts[p][r].n.Load() & inFlight
 }
 
-// Calls is a number for who counts the calls whose requests are counted here. Limits leave it
-// alone: it is here because it then shares a cache line with that of most requests.
-func (l *Limits) Calls() *atomic.Int64 { return &l.counts[PriorityDefault][Requests].calls }
+// CallUnit is one call in the number that Limits.Calls returns.
+const CallUnit = 1 << 32
+
+// Calls is a number for who counts the calls whose requests are counted here, by adding
+// CallUnit for each and taking it away; what is below that is the Limits' own. It is here
+// because most requests are counted in the same number: see ReleaseCall.
+func (l *Limits) Calls() *atomic.Int64 { return &l.counts[PriorityDefault][Requests].n }
 
 // Acquire counts one more of a resource unless that would be over its limit; Release
 // must follow if it returns true.
@@ -216,7 +222,7 @@ func (l *Limits) Acquire(r Resource, p Priority) bool {
 // acquire is Acquire of the resource that c counts.
 func (c *counter) acquire(l *Limits, r Resource, p Priority) bool {
 	n := c.n.Load()
-	return n+1 < c.most.Load() && c.n.CompareAndSwap(n, n+1) || c.contend(l, r, p)
+	return n&inFlight+1 < c.most.Load() && c.n.CompareAndSwap(n, n+1) || c.contend(l, r, p)
 }
 
 // contend is acquire where that did not come off at once.
@@ -224,14 +230,14 @@ func (c *counter) contend(l *Limits, r Resource, p Priority) bool {
 	// A failed compare-and-swap means that another was let in meanwhile, so that the
 	// limit is exact both ways: never exceeded, and never refused below.
 	for {
-		n, most := c.n.Load()+1, c.most.Load()
+		n, most := c.n.Load(), c.most.Load()
 		if most == 0 {
 			most = int64(l.Max(r, p)) + 1
 		}
-		if n >= most {
+		if n&inFlight+1 >= most {
 			return false
 		}
-		if c.n.CompareAndSwap(n-1, n) {
+		if c.n.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
@@ -248,6 +254,17 @@ func (l *Limits) Add(r Resource, p Priority) {
 func (l *Limits) Release(r Resource, p Priority) {
 	if l != nil {
 		l.counts[p][r].n.Add(-1)
+	}
+}
+
+// ReleaseCall is Release of Requests, and takes the call away that was counted in a number
+// that Calls returned, perhaps of other Limits: most often both at once.
+func (l *Limits) ReleaseCall(p Priority, in *atomic.Int64) {
+	if n := &l.counts[p][Requests].n; n == in {
+		n.Add(-1 - CallUnit)
+	} else {
+		n.Add(-1)
+		in.Add(-CallUnit)
 	}
 }
 

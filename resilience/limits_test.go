@@ -221,3 +221,32 @@ func BenchmarkLatency(b *testing.B) {
 		l.Record(time.Duration(i))
 	}
 }
+
+// TestCallsBesideRequests counts calls in the number that the requests are counted in: limits
+// go by the requests alone.
+func TestCallsBesideRequests(t *testing.T) {
+	var l, other Limits
+	l.Configure(&LimitsConfig{Thresholds: [2]Thresholds{{MaxRequests: 2}, {MaxRequests: 1}}})
+	in := l.Calls()
+	in.Add(3 * CallUnit)
+	for p, most := range []int{2, 1} {
+		for n := range most {
+			if !l.Acquire(Requests, Priority(p)) {
+				t.Fatalf("%d of %d at priority %d are refused", n, most, p)
+			}
+		}
+		if l.Acquire(Requests, Priority(p)) {
+			t.Errorf("more than %d at priority %d", most, p)
+		}
+	}
+	other.Calls().Add(CallUnit)
+	l.ReleaseCall(PriorityDefault, in)
+	l.ReleaseCall(PriorityHigh, in)
+	l.ReleaseCall(PriorityDefault, other.Calls())
+	if l.InFlight(Requests, PriorityDefault) != 0 || l.InFlight(Requests, PriorityHigh) != 0 || other.InFlight(Requests, PriorityDefault) != 0 {
+		t.Error("requests are left")
+	}
+	if in.Load() != CallUnit || other.Calls().Load() != 0 {
+		t.Errorf("%x and %x are left of the calls", in.Load(), other.Calls().Load())
+	}
+}

@@ -24,6 +24,14 @@ type recalled struct {
 	sure   *Route
 	sets   []*candidates // those with a route before it, which more than the path decides on
 	sureAt int32
+	// keys are headers without which a request has none of those routes: nil if that cannot
+	// be said of the sets.
+	keys []*HeaderName
+}
+
+// decides reports whether sure is the route of a request for the path.
+func (k *recalled) decides(r *Request) bool {
+	return len(k.sets) == 0 || k.keys != nil && !r.hasAny(k.keys)
 }
 
 const (
@@ -51,7 +59,31 @@ func (h *boundHost) keep(place *atomic.Pointer[recalled], path string) {
 			one.sets = append(one.sets, c)
 		}
 	}
+	one.keys = keysOf(one.sets, one.sureAt)
 	place.Store(one)
+}
+
+// fewKeys is how many headers there may be of which it takes less to see that a request has
+// none than to look among routes.
+const fewKeys = 2
+
+// keysOf returns the keys of sets.
+func keysOf(sets []*candidates, before int32) []*HeaderName {
+	var keys []*HeaderName
+	for _, c := range sets {
+		if len(c.list) > 0 && c.list[0] < before {
+			return nil
+		}
+		for i := range c.keyed {
+			if k := &c.keyed[i]; k.first < before {
+				if k.header.source != sourceHeader || len(keys) == fewKeys {
+					return nil
+				}
+				keys = append(keys, k.header.name)
+			}
+		}
+	}
+	return keys
 }
 
 // takes reports whether a match takes every request for a path that has its literal: even

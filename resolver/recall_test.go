@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"sync"
 	"testing"
@@ -164,5 +165,60 @@ func TestNewPathsAllocateNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("Route allocates %v times", n)
+	}
+}
+
+// TestRequestsAreUsedAgain has one Request serve call after call, of paths, headers and tables
+// in any order: what Again says is what Route says of a new one.
+func TestRequestsAreUsedAgain(t *testing.T) {
+	tables := make([]*resolver.Table, 0, 3)
+	const more = `, {"name": "more", "domains": ["more"], "routes": [{"name": "more", "match": {"prefix": "/"}, "route": {"cluster": "c"}}]}`
+	for _, others := range []string{"", "", more} { // where hosts differ, the path is not enough
+		rc := parse(t, &routev3.RouteConfiguration{}, fmt.Sprintf(`{"name": "r", "virtualHosts": [{"name": "h", "domains": ["*"], "routes": [
+			{"name": "user-1", "match": {"path": "/keyed", "headers": [{"name": "x-user", "stringMatch": {"exact": "1"}}]}, "route": {"cluster": "c"}},
+			{"name": "user-2", "match": {"path": "/keyed", "headers": [{"name": "x-user", "stringMatch": {"exact": "2"}}]}, "route": {"cluster": "c"}},
+			{"name": "user-3", "match": {"path": "/keyed", "headers": [{"name": "x-user", "stringMatch": {"exact": "3"}}]}, "route": {"cluster": "c"}},
+			{"name": "user-4", "match": {"path": "/keyed", "headers": [{"name": "x-user", "stringMatch": {"exact": "4"}}]}, "route": {"cluster": "c"}},
+			{"name": "not-1", "match": {"path": "/listed", "headers": [{"name": "x-user", "stringMatch": {"exact": "1"}, "invertMatch": true, "treatMissingHeaderAsEmpty": true}]}, "route": {"cluster": "c"}},
+			{"name": "both-1", "match": {"path": "/both", "headers": [{"name": "x-user", "stringMatch": {"exact": "1"}}]}, "route": {"cluster": "c"}},
+			{"name": "both-2", "match": {"path": "/both", "headers": [{"name": "x-user", "stringMatch": {"exact": "2"}}]}, "route": {"cluster": "c"}},
+			{"name": "both-3", "match": {"path": "/both", "headers": [{"name": "x-user", "stringMatch": {"exact": "3"}}]}, "route": {"cluster": "c"}},
+			{"name": "both-4", "match": {"path": "/both", "headers": [{"name": "x-user", "stringMatch": {"exact": "4"}}]}, "route": {"cluster": "c"}},
+			{"name": "both", "match": {"path": "/both", "headers": [{"name": "x-other", "presentMatch": true}]}, "route": {"cluster": "c"}},
+			{"name": "http", "match": {"path": "/rewritten"}, "route": {"cluster": "c", "hostRewrite": "%%DOWNSTREAM_LOCAL_ADDRESS%%"}},
+			{"name": "exact-%[1]d", "match": {"path": "/exact"}, "route": {"cluster": "c"}},
+			{"name": "rest-%[1]d", "match": {"prefix": "/"}, "route": {"cluster": "c"}}]}%[2]s]}`, len(tables), others))
+		tables = append(tables, routesTable(t, rc))
+	}
+	said := 0
+	var used resolver.Request
+	for range 20_000 {
+		table := tables[rand.IntN(len(tables))]
+		fresh := resolver.Request{
+			Path:      []string{"/keyed", "/listed", "/both", "/rewritten", "/exact", "/a b", "/x"}[rand.IntN(7)],
+			Authority: []string{"one", "other", "more"}[rand.IntN(3)],
+			GRPC:      rand.IntN(2) == 0,
+			Unescaped: rand.IntN(2) == 0,
+		}
+		if rand.IntN(2) == 0 {
+			fresh.Headers = headers{[]string{"x-user", "x-other"}[rand.IntN(2)]: {fmt.Sprint(rand.IntN(6))}}
+		}
+		used.Path, used.Authority, used.Headers = fresh.Path, fresh.Authority, fresh.Headers
+		used.GRPC, used.Unescaped = fresh.GRPC, fresh.Unescaped
+		again := table.Again(&used)
+		want, wantErr := table.Route(&fresh)
+		if again != nil {
+			said++
+			if again != want || used.Path != fresh.Path || used.Unescaped {
+				t.Fatalf("again %v of %+v, want %v, %v", again, used, want, wantErr)
+			}
+			continue
+		}
+		if got, err := table.Route(&used); got != want || (err == nil) != (wantErr == nil) || err == nil && used.Path != fresh.Path {
+			t.Fatalf("%v, %v of %+v, want %v, %v", got, err, used, want, wantErr)
+		}
+	}
+	if said < 100 {
+		t.Errorf("%d of 20,000 are known from the last time", said)
 	}
 }

@@ -11,17 +11,13 @@ import (
 // it has a cluster. [Table.Route] reads it, escapes its path if that is asked for, and
 // keeps nothing of it but what a path leads to.
 type Request struct {
-	// Authority is the host that the call names, with its port if it has one
-	// (HTTP's Host, gRPC's :authority).
-	Authority string
 	// Path is the path without the query, as it goes on the wire.
 	Path string
-	// RawQuery is the query without the question mark. gRPC has none.
-	RawQuery string
-	// Method is the HTTP method. Empty means GET for HTTP; gRPC is always POST.
-	Method string
-	// Scheme is "http" or "https".
-	Scheme string
+	// Headers gives the call's headers. Nil means that there are none.
+	Headers Headers
+
+	last recollection
+
 	// GRPC says that the call is a gRPC call, to which gRFC A28 applies: binary
 	// headers are invisible, content-type is always application/grpc, and a route
 	// with query parameters never matches.
@@ -30,8 +26,24 @@ type Request struct {
 	// does it: Route, unless it fails, leaves it false and Path as it goes on the wire.
 	// Paths that are asked for often need not be looked at for that.
 	Unescaped bool
-	// Headers gives the call's headers. Nil means that there are none.
-	Headers Headers
+	// Authority is the host that the call names, with its port if it has one
+	// (HTTP's Host, gRPC's :authority).
+	Authority string
+	// RawQuery is the query without the question mark. gRPC has none.
+	RawQuery string
+	// Method is the HTTP method. Empty means GET for HTTP; gRPC is always POST.
+	Method string
+	// Scheme is "http" or "https".
+	Scheme string
+}
+
+// recollection is the route that a Request had before, which a table has all requests of that
+// path take that have none of the headers.
+type recollection struct {
+	table   *Table
+	path    string
+	route   *Route
+	headers []*HeaderName
 }
 
 // Headers gives a call's headers, whatever the protocol keeps them in. It is only
@@ -48,6 +60,16 @@ type HeaderName = filter.HeaderName
 
 // NewHeaderName returns name in both forms.
 func NewHeaderName(name string) *HeaderName { return filter.NewHeaderName(name) }
+
+// hasAny reports whether the request has a header of one of the names.
+func (r *Request) hasAny(names []*HeaderName) bool {
+	for _, n := range names {
+		if r.Headers != nil && len(r.Headers.Values(n)) > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // escape makes Path what goes on the wire, and returns it.
 func (r *Request) escape() string {

@@ -173,6 +173,9 @@ func (r *Route) Pick() (*Destination, error) {
 	return r.pick()
 }
 
+// GoesTo returns where Pick says that every call goes; nil if there is more to it.
+func (r *Route) GoesTo() *Destination { return r.only }
+
 func (r *Route) pick() (*Destination, error) {
 	if r.err != nil {
 		return nil, r.err

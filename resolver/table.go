@@ -187,8 +187,12 @@ func (t *Table) Route(r *Request) (*Route, error) {
 	place := kept.placeOf(path)
 	if known := place.Load(); known != nil && known.path == path {
 		r.Unescaped = false // Path is the same escaped
-		route = known.sure
-		if len(known.sets) > 0 {
+		if known.decides(r) {
+			route = known.sure
+			if t.host != nil && !h.ignoreParams && route != nil && route.errHTTP == nil {
+				r.last = recollection{t, r.Path, route, known.keys}
+			}
+		} else {
 			route = h.among(known, r, path)
 		}
 	} else {
@@ -201,6 +205,17 @@ func (t *Table) Route(r *Request) (*Route, error) {
 		return nil, route.errHTTP
 	}
 	return route, nil
+}
+
+// Again returns the Route of a Request that is used for one call after the other where that is
+// known from the last time: the same table was asked for the same path, and goes by nothing
+// else of requests for it but headers that this one has none of. Nil says nothing: ask Route.
+func (t *Table) Again(r *Request) *Route {
+	if r.last.table != t || r.last.path != r.Path || r.hasAny(r.last.headers) {
+		return nil
+	}
+	r.Unescaped = false // no path is kept that escaping changes
+	return r.last.route
 }
 
 // unrouted is why a request to a virtual host has no route.

@@ -9,7 +9,8 @@ import (
 	"github.com/weft-mesh/weft/balancer"
 )
 
-// CallKey finds the [Call] in a call's context.
+// CallKey finds the [Call] in a call's context: a *Call, which it takes less to tell from
+// what else there may be than a Call.
 type CallKey struct{}
 
 // Call is a call on its way through a channel. The mesh's interceptors put one
@@ -66,10 +67,11 @@ func (p *picker) viewOf(c *balancer.Cluster) *balancer.View {
 }
 
 func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
-	call, ok := info.Ctx.Value(CallKey{}).(Call)
+	found, ok := info.Ctx.Value(CallKey{}).(*Call)
 	if !ok {
 		return gbalancer.PickResult{}, errNotRouted
 	}
+	call := *found
 	view := p.viewOf(call.Cluster())
 	if view == nil {
 		if err := call.Reroute(); err != nil {

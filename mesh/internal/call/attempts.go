@@ -346,7 +346,7 @@ func (c *Call) Race(ctx context.Context, uploads bool, attempt func(n int, gone 
 // Fork returns a call that stands for one attempt of c in a race. It is ended by End, like
 // a call of its own.
 func (c *Call) Fork() Call {
-	c.In.Add(1) // c itself is in
+	c.In.Add(resilience.CallUnit) // c itself is in
 	f := *c
 	f.link, f.passed = nil, nil
 	return f

@@ -18,6 +18,7 @@ import (
 // uses the call from one goroutine at a time.
 type Call struct {
 	progress
+	routed
 
 	Target *Target
 	// Client stands for the gRPC channel or HTTP transport that the call is made
@@ -30,16 +31,11 @@ type Call struct {
 // line or two, and comes first.
 type progress struct {
 	// In is where the target's gate counts the call; set by Begin.
-	In *atomic.Int64
-	// Cluster is where the call goes; set by routing.
-	Cluster *balancer.Cluster
-
-	route  *resolver.Route
-	to     *resolver.Destination // by route; nil before routing, and for copies
-	link   *balancer.Link        // of the attempt under way, which has a place among the cluster's requests
-	passed *passed               // the filters; nil for none
-	watch  *watch                // nil if no latency is measured
-	tries  *tries                // nil before a second attempt is in sight
+	In     *atomic.Int64
+	link   *balancer.Link // of the attempt under way, which has a place among the cluster's requests
+	passed *passed        // the filters; nil for none
+	watch  *watch         // nil if no latency is measured
+	tries  *tries         // nil before a second attempt is in sight
 
 	epoch  balancer.Epoch // of link
 	picked bool           // there was a pick
@@ -52,20 +48,39 @@ type progress struct {
 	setCookie       *string // nil for none
 }
 
+// routed is where a call goes. A call that begins anew may find itself going there again.
+type routed struct {
+	// Cluster is where the call goes; set by routing.
+	Cluster *balancer.Cluster
+
+	route *resolver.Route
+	to    *resolver.Destination // by route; nil before routing, and for copies
+
+	by    *resolver.Table // that the call began with
+	at    *atomic.Int64   // its Calls
+	again bool            // calls that by has take the same route go to the same place
+}
+
 // Begin lets the call in, unless the mesh is closed, and finds the route and cluster of it by
 // the target's newest table, for the first of which it waits within ctx. A call whose route
 // answers itself gets no cluster but an Answer. Enter has it pass the filters then, and End
 // ends it. After an error, which is an *[Error], there is nothing to end.
 func (c *Call) Begin(ctx context.Context) error {
 	table := c.Target.Table()
-	in := c.Target.Gate.enter(table.Calls())
+	if table != c.by {
+		c.by, c.at, c.again = table, table.Calls(), false
+	}
+	in := c.Target.Gate.enter(c.at)
 	if in == nil {
 		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
 	}
 	c.In = in
+	if c.again && table.Again(&c.Request) == c.route {
+		return nil
+	}
 	err := c.routeBy(ctx, table)
 	if err != nil {
-		in.Add(-1)
+		in.Add(-resilience.CallUnit)
 	}
 	return err
 }
@@ -98,6 +113,7 @@ func (c *Call) routeBy(ctx context.Context, table *resolver.Table) error {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
 	c.route, c.Cluster, c.to = route, to.Cluster, to
+	c.again = table == c.by && route.GoesTo() == to && to.Cluster != nil
 	c.hashed, c.hasHash = false, false
 	if to.Cluster == nil {
 		if route.Answer() != nil {
@@ -161,27 +177,39 @@ func (c *Call) Renew() { c.progress = progress{} }
 // return.
 func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-	var link *balancer.Link
-	var err error
-	if plain, ok := v.Plain(); ok && c.tries == nil && len(exclude) == 0 && c.Plain() {
-		if !c.Cluster.Limits().Acquire(resilience.Requests, c.route.Priority()) {
-			return nil, c.exceeded()
+	if len(exclude) == 0 {
+		if link, err := c.PickNext(ctx, v); link != nil || err != nil {
+			return link, err
 		}
-		if link, err = plain.Pick(ctx); err != nil {
-			c.dismiss()
-		}
-	} else {
-		link, err = c.pickAsAsked(ctx, v, exclude)
 	}
+	link, err := c.pickAsAsked(ctx, v, exclude)
 	if err != nil {
 		return nil, err
 	}
+	c.goes(link)
+	return link, nil
+}
+
+// PickNext is Pick for the first attempt of a call that is Plain. Without a link and an error
+// there is more to it just now, and nothing has happened: Pick then.
+func (c *Call) PickNext(ctx context.Context, v *balancer.View) (*balancer.Link, error) {
+	if c.picked || c.tries != nil || !c.Plain() {
+		return nil, nil
+	}
+	link, err := v.PickNext(ctx, c.route.Priority())
+	if link != nil {
+		c.goes(link)
+	}
+	return link, err
+}
+
+// goes begins an attempt by a link.
+func (c *Call) goes(link *balancer.Link) {
 	c.link, c.epoch = link, link.Epoch()
 	if c.watch != nil || link.WantsLatency() {
 		c.watchAttempt(link)
 	}
 	c.picked = true
-	return link, nil
 }
 
 // pickAsAsked is Pick for a call that asks something of its endpoint, or may.
@@ -228,11 +256,15 @@ func (c *Call) asks(v *balancer.View, info *balancer.PickInfo) {
 
 // End ends the call, and with it the attempt under way, which had this outcome.
 func (c *Call) End(o balancer.Outcome) {
+	if c.link != nil && c.Alone() && c.link.Leave(o, c.Cluster, c.route.Priority(), c.In) {
+		c.link = nil
+		return
+	}
 	if c.passed != nil {
 		c.passed.end(o)
 	}
 	c.Done(o)
-	c.In.Add(-1)
+	c.In.Add(-resilience.CallUnit)
 }
 
 // Done ends the attempt under way, if any, with its outcome.

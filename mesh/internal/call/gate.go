@@ -25,7 +25,7 @@ import (
 // but for calls that are about to be refused: one that was seen at zero needs no other look,
 // and the numbers need not be read at one moment.
 type Gate struct {
-	active atomic.Int64 // calls that are counted at no cluster
+	active atomic.Int64 // calls that are counted at no cluster, in units of resilience.CallUnit
 	_      [56]byte     // the rest of a cache line: all calls read what follows
 	shut   atomic.Bool
 
@@ -51,9 +51,9 @@ func (g *Gate) enter(at *atomic.Int64) (in *atomic.Int64) {
 	if at == nil {
 		at = &g.active
 	}
-	at.Add(1)
+	at.Add(resilience.CallUnit)
 	if g.shut.Load() {
-		at.Add(-1)
+		at.Add(-resilience.CallUnit)
 		return nil
 	}
 	return at
@@ -86,6 +86,6 @@ func (g *Gate) busy() bool {
 	defer g.mu.Unlock()
 	return g.active.Load() > 0 || slices.ContainsFunc(g.limits, func(p weak.Pointer[resilience.Limits]) bool {
 		l := p.Value()
-		return l != nil && l.Calls().Load() > 0
+		return l != nil && l.Calls().Load() >= resilience.CallUnit
 	})
 }

@@ -36,7 +36,7 @@ func TestShutGateIsEmptyOnceDrained(t *testing.T) {
 					if drained.Load() {
 						t.Error("a call is inside")
 					}
-					in.Add(-1)
+					in.Add(-resilience.CallUnit)
 				}
 			})
 		}
@@ -60,11 +60,11 @@ func TestDrainWaitsForCallsOfEachPlace(t *testing.T) {
 	g.Join(second)
 	g.Shut()
 	for _, in := range []*atomic.Int64{&g.active, first.Calls(), second.Calls()} {
-		in.Add(1)
+		in.Add(resilience.CallUnit)
 		if !g.busy() {
 			t.Error("a call in flight is not seen")
 		}
-		in.Add(-1)
+		in.Add(-resilience.CallUnit)
 	}
 	if g.busy() {
 		t.Error("a call is seen where there is none")

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/weft-mesh/weft/filter"
+	"github.com/weft-mesh/weft/resilience"
 	"github.com/weft-mesh/weft/resolver"
 )
 
@@ -21,7 +22,7 @@ func (c *Call) Accept(ctx context.Context) error {
 		return c.Target.refuse(ErrClosed, codes.Unavailable, ErrClosed)
 	}
 	if err := c.accept(ctx); err != nil {
-		c.In.Add(-1)
+		c.In.Add(-resilience.CallUnit)
 		return err
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-mesh/weft/balancer"
+	"github.com/weft-mesh/weft/resilience"
 	"github.com/weft-mesh/weft/resolver"
 )
 
@@ -119,7 +120,7 @@ func (c *Call) Mirrors(all *Mirrors) []*Mirror {
 }
 
 func (m *Mirrors) begin(c *Call, p *resolver.Mirror, to *balancer.Cluster) *Mirror {
-	if m.gate.active.Load() >= maxMirrors {
+	if m.gate.active.Load()/resilience.CallUnit >= maxMirrors {
 		m.Drop("too many at once")
 		return nil
 	}
@@ -129,7 +130,8 @@ func (m *Mirrors) begin(c *Call, p *resolver.Mirror, to *balancer.Cluster) *Mirr
 	}
 	return &Mirror{Policy: p, all: m, Of: c.Cluster.Name(), Call: Call{
 		Target: c.Target, Client: c.Client, Request: c.Request,
-		progress: progress{In: in, Cluster: to, route: c.route, copied: true},
+		progress: progress{In: in, copied: true},
+		routed:   routed{Cluster: to, route: c.route},
 	}}
 }
 

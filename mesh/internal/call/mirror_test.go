@@ -34,7 +34,7 @@ func TestMirrorContext(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			all := NewMirrors(slog.New(slog.DiscardHandler))
-			m := &Mirror{all: all, Call: Call{progress: progress{route: &c.route}}}
+			m := &Mirror{all: all, Call: Call{routed: routed{route: &c.route}}}
 			m.Call.Request.GRPC = c.grpc
 			began := time.Now()
 			ctx := m.Context(c.otherwise)
