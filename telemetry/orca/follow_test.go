@@ -79,8 +79,8 @@ func TestReportsAreAskedForAgain(t *testing.T) {
 		if heard != 2 || loads.period != time.Minute {
 			t.Errorf("%d reports, each %v", heard, loads.period)
 		}
-		// Without jitter: 1 s, 1.6 s, 2.56 s; and after the reports 1 s and so on again.
-		want := []float64{0, 1, 2.6, 5.16, 6.76, 9.32}
+		// Without jitter: 1 s, 1.6 s, 2.56 s; and after the reports 1 s and 1.6 s again.
+		want := []float64{0, 1, 2.6, 5.16, 6.16, 7.76}
 		if len(loads.asked) != len(want) {
 			t.Fatalf("asked at %v", loads.asked)
 		}
