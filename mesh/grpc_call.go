@@ -143,12 +143,10 @@ func (ch *channel) unary() grpc.UnaryClientInterceptor {
 			r.end(r.outcome(err))
 			return r.explain(err)
 		}
-		if began != 0 || retried && r.call.HasThrottle() {
+		if retried {
 			r.call.Succeeded(began)
 		}
-		if r.call.End(balancer.Outcome{}); r.cancel != nil {
-			r.cancel()
-		}
+		r.end(balancer.Outcome{})
 		r.recycle(c)
 		return nil
 	}

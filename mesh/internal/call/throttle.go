@@ -11,9 +11,6 @@ import (
 // failures retriable, so that they pay only if the server asks not to be retried. Copies
 // for mirroring count nowhere.
 
-// HasThrottle reports whether the call's cluster has a throttle, which earns by successes.
-func (c *Call) HasThrottle() bool { return c.Cluster.Limits().Throttle() != nil }
-
 // Throttled reports whether the call's cluster has a throttle that counts servers' pushback
 // of it by PushedBack.
 func (c *Call) Throttled() bool {
