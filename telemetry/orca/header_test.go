@@ -87,15 +87,6 @@ func TestSetHeader(t *testing.T) {
 	}
 }
 
-func TestOf(t *testing.T) {
-	if Of(nil) != nil || Of((*orcav3.OrcaLoadReport)(nil)) != nil || Of("load") != nil {
-		t.Error("a report of nothing")
-	}
-	if diff := cmp.Diff(&Report{CPU: 0.5}, Of(&orcav3.OrcaLoadReport{CpuUtilization: 0.5})); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 func FuzzParseHeader(f *testing.F) {
 	f.Add(encoded(f, base64.StdEncoding), true)
 	f.Add("TEXT cpu_utilization=0.7,named_metrics.foo:1", false)

@@ -40,16 +40,6 @@ func ParseTrailer(md metadata.MD) (*Report, error) {
 	}
 }
 
-// Of returns the report in what grpc calls a server's load
-// (google.golang.org/grpc/balancer.DoneInfo.ServerLoad), or in one that came out of band; nil
-// if there is none. It shares the maps.
-func Of(load any) *Report {
-	if m, ok := load.(*orcav3.OrcaLoadReport); ok && m != nil {
-		return of(m)
-	}
-	return nil
-}
-
 func of(m *orcav3.OrcaLoadReport) *Report {
 	return &Report{
 		CPU:              m.GetCpuUtilization(),
