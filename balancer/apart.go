@@ -86,19 +86,29 @@ func (v *View) pickApart(p *picker, info *PickInfo) (*Link, error) {
 // error, there is none to be had.
 func (v *View) pickGroup(p *picker, i int, info *PickInfo) (*Link, error) {
 	g := &p.groups[i]
-	does := func(l *Link) bool { return v.usable(l) && !slices.Contains(info.Exclude, l.endpoint) }
 	if p.spares != nil && p.spares[i] != nil {
 		for range 3 {
-			if l := p.spares[i].choose(); does(l) {
+			if l := p.spares[i].choose(); v.usable(l) && !slices.Contains(info.Exclude, l.endpoint) {
 				return l.take(info)
 			}
 		}
 	}
-	if l := p.within(g, does); l != nil {
+	// One look at each: a link that connects between two would be none to pick at the first
+	// and none to wait for at the second.
+	now, waits := time.Now(), false
+	if l := p.within(g, func(l *Link) bool {
+		if slices.Contains(info.Exclude, l.endpoint) || !l.endpoint.admits() {
+			return false
+		}
+		if v.connected(l) {
+			return true
+		}
+		waits = waits || !v.options.OnDemand && l.connects(now)
+		return false
+	}); l != nil {
 		return l.take(info)
 	}
-	now := time.Now()
-	if !v.options.OnDemand && p.within(g, func(l *Link) bool { return l.hopeful(now) && !v.connected(l) }) != nil {
+	if waits {
 		return nil, ErrConnecting
 	}
 	return nil, nil

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,6 +94,35 @@ func TestApartConnects(t *testing.T) {
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"b0:1", "b1:1"}, r.k.closed()); diff != "" {
 			t.Errorf("closed when none asked any more (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestApartAsItConnects has the connection of another priority come and go while attempts
+// pick from it. They wait or go there, and never to the priority that they leave.
+func TestApartAsItConnects(t *testing.T) {
+	const picks = 20_000
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, grpcView, eds, two(addresses("a", 1), addresses("b", 1)))
+		r.report(Ready, nil, "a0:1")
+		if _, _, err := r.pickApart(); !errors.Is(err, ErrConnecting) {
+			t.Fatalf("%v; want it to wait", err)
+		}
+		synctest.Wait()
+		var over atomic.Bool
+		defer over.Store(true)
+		b := r.k.conn(r, "b0:1")
+		go func() {
+			for !over.Load() {
+				b.report(Connecting, nil)
+				b.report(Ready, nil)
+			}
+		}()
+		for range picks {
+			picked, exhausted, err := r.pickApart()
+			if err == nil && picked != "b0:1" || err != nil && !errors.Is(err, ErrConnecting) || exhausted {
+				t.Fatalf("%q, exhausted %v, %v; want the one that connects", picked, exhausted, err)
+			}
 		}
 	})
 }
