@@ -42,19 +42,22 @@ func (e *Endpoint) begun(n int64) {
 // end counts a call out.
 func (e *Endpoint) end() {
 	if n := e.active.Add(-1); n&countedInCluster != 0 {
-		e.cluster.active.Add(-1)
+		e.ended(n)
 	}
 }
 
 // endWell is end for a call that ended well, and counts that.
 func (e *Endpoint) endWell() {
 	if n := e.active.Add(oneEndedWell - 1); n&(countedInCluster|manyEnded) != 0 {
-		e.endedWell(n)
+		e.ended(n)
 	}
 }
 
-// endedWell is the rest of endWell, which made Endpoint.active n.
-func (e *Endpoint) endedWell(n int64) {
+// ended is the rest of end and endWell, which made Endpoint.active n. It is not inlined: what
+// few calls need is not to lie on the way of all.
+//
+//go:noinline
+func (e *Endpoint) ended(n int64) {
 	if n&countedInCluster != 0 {
 		e.cluster.active.Add(-1)
 	}

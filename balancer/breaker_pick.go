@@ -103,8 +103,12 @@ func (l *Link) Epoch() Epoch {
 	if g == nil {
 		return 0
 	}
-	return Epoch(g.own.Epoch()) | Epoch(g.all.Epoch())<<8
+	return epochOf(g.own.Epoch(), g.all.Epoch())
 }
+
+// epochOf is the epoch of a call that the breakers of its endpoint and of its cluster let
+// through in theirs.
+func epochOf(own, all uint8) Epoch { return Epoch(own) | Epoch(all)<<8 }
 
 // barred returns the error of a call that found nothing to pick because of the breakers
 // of endpoints; nil if that is not why.

@@ -35,7 +35,7 @@ func (r *round) newPicker() *picker {
 	if p.root != nil {
 		p.state = Ready
 		p.plain = p.drops == nil
-		p.simple = p.plain && len(p.overrides) == 0 && s.config.OriginalDst == nil
+		p.simple = p.plain && len(p.overrides) == 0 && s.config.OriginalDst == nil && r.policy().Kind != PeakEWMA
 		p.inTurn, _ = p.root.(*inTurn)
 		return p
 	}

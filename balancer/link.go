@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/weft-mesh/weft/resilience"
 )
 
 // Link is one view's connection to one endpoint. It is what a pick returns. Where there
@@ -93,7 +91,7 @@ func (l *Link) Done(o Outcome) {
 	e.end()
 	switch m, g := e.monitor.Load(), e.guards.Load(); {
 	case m == nil && g == nil && l.probing == nil: // nobody learns
-	case l.probing != nil, e.learnsMore(), g != nil && !g.idle(), !o.succeeded(l.view.options.GRPC):
+	case l.probing != nil, e.learnsMore(), g != nil && !g.idle(), !o.Succeeded(l.view.options.GRPC):
 		l.learn(o)
 	case m != nil:
 		e.answers.add(false)
@@ -101,26 +99,6 @@ func (l *Link) Done(o Outcome) {
 	if l.lane != nil {
 		l.lane.release()
 	}
-}
-
-// Leave is Done for a call that is among the requests of priority p of a cluster, and is
-// counted in a number of Limits.Calls: it takes the call away from both. It does so only if the
-// link is of that cluster's view, the call succeeded and there is no more to learn of it just
-// now; else it does nothing and returns false.
-func (l *Link) Leave(o Outcome, of *Cluster, p resilience.Priority, in *atomic.Int64) bool {
-	e, limits := l.endpoint, &of.limits
-	m, g := e.monitor.Load(), e.guards.Load()
-	if l.view.cluster != of || !o.succeeded(l.view.options.GRPC) || l.probing != nil || l.lane != nil || limits.Throttle() != nil ||
-		m != nil && e.learnsMore() || g != nil && !g.idle() {
-		return false
-	}
-	if m != nil {
-		e.endWell()
-	} else {
-		e.end()
-	}
-	limits.ReleaseCall(p, in)
-	return true
 }
 
 // learnsMore reports whether outlier detection learns more of a call that succeeded than that.

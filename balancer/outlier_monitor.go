@@ -75,9 +75,9 @@ func (t *tallies) take() (total, failed uint32) {
 	return uint32(n >> 32), uint32(n)
 }
 
-// succeeded reports whether an answer came, and neither outlier detection nor breakers take
+// Succeeded reports whether an answer came, and neither outlier detection nor breakers take
 // it for a failure, nor leave it out.
-func (o Outcome) succeeded(grpc bool) bool {
+func (o Outcome) Succeeded(grpc bool) bool {
 	if grpc {
 		return o.Err == nil && o.Code == 0
 	}

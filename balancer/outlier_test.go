@@ -43,7 +43,8 @@ func (r *rig) leave(l *Link, o Outcome) bool {
 	limits := r.cluster.Limits()
 	limits.Calls().Add(resilience.CallUnit)
 	limits.Add(resilience.Requests, resilience.PriorityDefault)
-	if l.Leave(o, r.cluster, resilience.PriorityDefault, limits.Calls()) {
+	a := Attempt{Cluster: r.cluster, In: limits.Calls()}
+	if a.Take(l); o.Succeeded(r.view.options.GRPC) && a.Leave() {
 		return true
 	}
 	limits.ReleaseCall(resilience.PriorityDefault, limits.Calls())

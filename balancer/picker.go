@@ -15,7 +15,7 @@ type picker struct {
 	drops    *dropper
 
 	plain     bool        // there is a root, or hash is one table, and nothing to heed but breakers
-	simple    bool        // and it is a root, calls can ask for nothing, and endpoints are where they say
+	simple    bool        // and it is a root, calls can ask for nothing, no latency is measured, and endpoints are where they say
 	root      chooser     // nil when there is nothing to pick
 	inTurn    *inTurn     // root if it is one
 	hash      *hashed     // takes root's place under the policies that hash

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/weft-mesh/weft/resilience"
 )
 
 // View is one consumer's picture of a cluster: a Link to each endpoint it may need,
@@ -145,37 +143,6 @@ func (v *View) Pick(info PickInfo) (*Link, error) {
 		}
 	}
 	return v.guarded(b, p, &info)
-}
-
-// PickNext is Pick for calls that ask for nothing, as most do, and counts one of this priority
-// among the requests of the cluster. The link's endpoint is the cluster's own then, and has no
-// OriginalDst. Without a link and an error there is more to it just now than to take the next
-// link, and nothing was counted: acquire a place among the requests and Pick.
-func (v *View) PickNext(ctx context.Context, p resilience.Priority) (*Link, error) {
-	now := v.picker.Load()
-	if !now.simple || !v.cluster.breaker.Load().Closed() || !v.cluster.limits.Acquire(resilience.Requests, p) {
-		return nil, nil
-	}
-	var l *Link
-	if now.inTurn != nil {
-		l = now.inTurn.choose()
-	} else {
-		l = now.root.choose()
-	}
-	if !v.open(l) {
-		return v.pickClosed(ctx, now, l, p)
-	}
-	l.endpoint.begin()
-	return l, nil
-}
-
-// pickClosed is the rest of PickNext from a picker that chose l, which is not open.
-func (v *View) pickClosed(ctx context.Context, from *picker, l *Link, p resilience.Priority) (*Link, error) {
-	l, err := v.pickChosen(from, l, &PickInfo{Context: ctx})
-	if err != nil {
-		v.cluster.limits.Release(resilience.Requests, p)
-	}
-	return l, err
 }
 
 // pickChosen is the rest of Pick from a plain picker, which chose l, that is not open.

@@ -3,8 +3,6 @@ package mesh
 import (
 	"context"
 	"errors"
-	"slices"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,35 +20,35 @@ import (
 
 // rpc is one RPC: its way through policy, and a context that carries it to the picker.
 type rpc struct {
+	lb grpclb.Call // what picks for it
 	context.Context
-	self    grpclb.Call        // for Value
-	cancel  context.CancelFunc // of the deadline that policy set; nil for none
-	refuse  *error             // why the last pick found nothing; nil if it did, or nothing yet
-	changed *changedRPC        // nil if policy changes nothing of the request
 	sampler call.Sampler
 
 	call call.Call
 
-	watcher grpclb.Watcher
-	spare   *sync.Pool // of the channel
+	cancel  context.CancelFunc // of the deadline that policy set; nil for none
+	refuse  *error             // why the last pick found nothing; nil if it did, or nothing yet
+	changed *changedRPC        // nil if policy changes nothing of the request
 }
 
 // newRPC returns an RPC of the channel.
 func (ch *channel) newRPC() *rpc {
-	r := &rpc{spare: &ch.spare}
-	r.self = r
+	r := new(rpc)
+	r.lb.Init(r, &r.call.Attempt)
 	r.call.Target, r.call.Client = ch.target, ch.id
 	r.call.Request = resolver.Request{Authority: ch.target.Name, Method: "POST", Scheme: "http", GRPC: true, Headers: r}
 	return r
 }
 
-// recycle has an RPC serve another that has ended and that nobody can have a hold on: grpc
-// knew it by carrier only, which is the application's to keep.
-func (r *rpc) recycle(by *carrier) {
-	if by.rpc = nil; r.call.Alone() && r.watcher.Idle() {
-		r.Context, r.cancel, r.refuse = nil, nil, nil
+// recycle has an RPC that was Alone and has ended serve another, unless grpc is not finished
+// with it. Nobody else has a hold on it: grpc knew it by carrier only, which is the
+// application's to keep.
+func (ch *channel) recycle(r *rpc, by *carrier) {
+	by.rpc = nil
+	if r.lb.Idle() {
+		r.Context = nil
 		r.call.Renew()
-		r.spare.Put(r)
+		ch.spare.Put(r)
 	}
 }
 
@@ -63,7 +61,7 @@ type carrier struct {
 // Value makes the RPC findable.
 func (c *carrier) Value(key any) any {
 	if _, ok := key.(grpclb.CallKey); ok && c.rpc != nil {
-		return &c.rpc.self
+		return &c.rpc.lb
 	}
 	return c.Context.Value(key)
 }
@@ -115,41 +113,75 @@ func (r *rpc) outcome(err error) balancer.Outcome {
 	return balancer.Outcome{Code: int(code)}
 }
 
-// unary returns the innermost interceptor of a channel's unary calls.
+// unary returns the innermost interceptor of a channel's unary calls. What most calls need it
+// does itself.
 func (ch *channel) unary() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		r, _ := ch.spare.Get().(*rpc)
 		if r == nil {
 			r = ch.newRPC()
 		}
-		err := r.begin(ctx, method, req)
-		if err != nil {
-			return err
+		r.Context, r.call.Request.Path = ctx, method
+		headerless := !r.call.Request.Heeds() || outgoingMetadata != nil && ctx.Value(outgoingMetadata) == nil
+		if (len(opts) == 0 || !tellOfEnd(opts)) && r.call.BeginStraight(headerless) {
+			began := r.clock()
+			c := &carrier{ctx, r}
+			err := invoke(c, method, req, reply, cc, opts...)
+			if err == nil && r.call.Leave() {
+				if began != 0 {
+					r.call.Succeeded(began)
+				}
+				ch.recycle(r, c)
+				return nil
+			}
+			return ch.finish(r, c, newInvocation(method, req, reply, cc, invoke, opts), began, err)
 		}
-		if !r.call.Direct() || len(opts) > 0 && slices.ContainsFunc(opts, tellsOfEnd) {
-			err = r.send(ch, &invocation{method, req, reply, cc, invoke, opts})
-			r.end(r.outcome(err))
-			return r.explain(err)
-		}
-		// What most calls need, and nothing else.
-		retried := r.retried()
-		var began time.Duration
-		if retried {
-			began = r.sampler.Clock()
-		}
-		c := &carrier{r.Context, r}
-		if err = invoke(c, method, req, reply, cc, opts...); err != nil {
-			err = r.retry(r.Context, &invocation{method, req, reply, cc, invoke, opts}, nil, began, err)
-			r.end(r.outcome(err))
-			return r.explain(err)
-		}
-		if retried {
-			r.call.Succeeded(began)
-		}
-		r.end(balancer.Outcome{})
-		r.recycle(c)
-		return nil
+		return ch.invoke(ctx, r, newInvocation(method, req, reply, cc, invoke, opts))
 	}
+}
+
+// invoke makes a unary call of which it is not known what it needs.
+func (ch *channel) invoke(ctx context.Context, r *rpc, in *invocation) error {
+	err := r.begin(ctx, in.method, in.req)
+	if err != nil {
+		return err
+	}
+	if !r.call.Direct() || tellOfEnd(in.opts) {
+		err = r.send(ch, in)
+		r.end(r.outcome(err))
+		return r.explain(err)
+	}
+	began := r.clock()
+	c := &carrier{r.Context, r}
+	return ch.finish(r, c, in, began, in.try(c))
+}
+
+// clock is the sampler's, of a call that policy may have tried again.
+func (r *rpc) clock() time.Duration {
+	if !r.retried() {
+		return 0
+	}
+	return r.sampler.Clock()
+}
+
+// finish ends a unary call that is Direct, whose first attempt began at the time of clock and
+// ended with err.
+func (ch *channel) finish(r *rpc, c *carrier, in *invocation, began time.Duration, err error) error {
+	if err != nil {
+		err = r.retry(r.Context, in, nil, began, err)
+		r.end(r.outcome(err))
+		return r.explain(err)
+	}
+	if r.retried() {
+		r.call.Succeeded(began)
+	}
+	alone := r.call.Alone()
+	r.end(balancer.Outcome{})
+	if alone {
+		r.cancel = nil
+		ch.recycle(r, c)
+	}
+	return nil
 }
 
 // send sends a unary call as policy has it sent.
@@ -265,7 +297,7 @@ func (r *rpc) refused(err error) bool {
 
 // chose keeps why a pick found nothing, if err says more than that there is nothing yet.
 func (r *rpc) chose(err error) {
-	r.refuse = nil
+	r.refuse, r.call.Next = nil, false // the next pick is Pick's, which forgets it
 	if err != nil && !errors.Is(err, balancer.ErrConnecting) {
 		why := err // for err itself a pick that finds something would allocate
 		r.refuse = &why
@@ -275,7 +307,7 @@ func (r *rpc) chose(err error) {
 // Value makes the RPC findable in its context.
 func (r *rpc) Value(key any) any {
 	if _, ok := key.(grpclb.CallKey); ok {
-		return &r.self
+		return &r.lb
 	}
 	return r.Context.Value(key)
 }
@@ -288,9 +320,27 @@ func (r *rpc) Values(n *resolver.HeaderName) []string {
 	return metadata.ValueFromOutgoingContext(r.Context, n.Lower)
 }
 
-// The methods below are those of grpclb.Call.
+// outgoingMetadata is the key of a call's metadata in its context. Package metadata keeps it
+// to itself, but asks for it. To look there takes a fraction of what that package takes to say
+// that there is none.
+var outgoingMetadata = func() any {
+	var asked keyed
+	metadata.FromOutgoingContext(&asked)
+	return asked.key
+}()
 
-func (r *rpc) Cluster() *balancer.Cluster { return r.call.Cluster }
+// keyed is a context without values that keeps the last key it was asked for.
+type keyed struct {
+	context.Context
+	key any
+}
+
+func (k *keyed) Value(key any) any {
+	k.key = key
+	return nil
+}
+
+// The methods below are those of grpclb.Caller.
 
 func (r *rpc) Reroute() error {
 	err := r.call.Reroute(r.Context)
@@ -301,37 +351,31 @@ func (r *rpc) Reroute() error {
 	return err
 }
 
-func (r *rpc) Pick(v *balancer.View) (grpclb.Picked, error) {
-	link, err := r.call.PickNext(r.Context, v)
-	if link == nil && err == nil {
-		link, err = r.pick(v)
-	}
-	if err != nil {
-		if errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker) {
-			// As a status, it ends also a call that would wait for a better time.
-			err = r.call.Refused(err)
-		}
-		r.chose(err)
-		return grpclb.Picked{}, err
-	}
-	r.refuse = nil
-	picked := grpclb.Picked{Link: link, Watcher: &r.watcher, Wanted: r.retried() || r.call.Throttled()}
-	if r.changed != nil {
-		picked.Authority = r.authority(link.Endpoint())
-	}
-	return picked, nil
-}
-
-// pick is Pick of an RPC of which there is more to heed than that it needs an endpoint.
-func (r *rpc) pick(v *balancer.View) (*balancer.Link, error) {
+func (r *rpc) Pick(v *balancer.View) (*balancer.Link, string, error) {
 	if t, ok := r.call.Sender().(*unaryTries); ok {
 		t.ended = ended{}
 	}
 	link, err := r.call.Pick(r.Context, v, nil)
-	if err == nil {
-		if to := link.Endpoint().OriginalDst(); to != nil {
-			err = r.readdressed(link.Endpoint(), to)
+	if err != nil {
+		return nil, "", err
+	}
+	if to := link.Endpoint().OriginalDst(); to != nil {
+		if err = r.readdressed(link.Endpoint(), to); err != nil {
+			return nil, "", err
 		}
 	}
-	return link, err
+	r.refuse = nil
+	if r.changed == nil {
+		return link, "", nil
+	}
+	return link, r.authority(link.Endpoint()), nil
+}
+
+func (r *rpc) Unpicked(err error) error {
+	if errors.Is(err, balancer.ErrDropped) || errors.Is(err, resilience.ErrLimit) || errors.Is(err, resilience.ErrBreaker) {
+		// As a status, it ends also a call that would wait for a better time.
+		err = r.call.Refused(err)
+	}
+	r.chose(err)
+	return err
 }

@@ -62,7 +62,7 @@ func (r *rpc) copies(all *call.Mirrors, timeout time.Duration, opts []grpc.CallO
 		header := filter.OwnMetadata(md)
 		m.Policy.Headers(&r.call.Request, &header, grpcProtocol, r.host(opts), m.Of)
 		c := &rpc{Context: metadata.NewOutgoingContext(m.Context(timeout), md), call: m.Call}
-		c.self = c
+		c.lb.Init(c, &c.call.Attempt)
 		c.changed = &changedRPC{before: c.Context, authority: m.Policy.Host(r.host(opts), true)}
 		c.call.Request.Headers = c
 		copies = append(copies, &rpcCopy{c, m})

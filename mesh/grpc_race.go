@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/weft-mesh/weft/balancer"
-	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/internal/message"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 	"github.com/weft-mesh/weft/resilience"
@@ -57,7 +56,7 @@ func (r *rpc) racer(in invocation, n int) *racer {
 	w := &racer{rpc: rpc{call: r.call.Fork(), changed: r.changed}, invocation: in, parent: r.Context}
 	ctx, stop := context.WithCancel(r.Context)
 	bounded, bound := r.call.Bound(ctx, true)
-	w.self = w
+	w.lb.Init(w, &w.call.Attempt)
 	w.stop, w.bound = stop, bound
 	w.Context = r.number(bounded, n)
 	w.reply = message.New(in.reply)
@@ -76,8 +75,8 @@ func (r *rpc) racer(in invocation, n int) *racer {
 	return w
 }
 
-// Pick is of a grpclb.Call.
-func (w *racer) Pick(v *balancer.View) (grpclb.Picked, error) {
+// Pick is of a grpclb.Caller.
+func (w *racer) Pick(v *balancer.View) (*balancer.Link, string, error) {
 	w.ended = ended{}
 	return w.rpc.Pick(v)
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ import (
 func (r *rpc) retried() bool { return r.call.Policy() != nil }
 
 // Failed takes what grpc knows of an attempt that may have failed. It is a method of
-// grpclb.Call.
+// grpclb.Caller.
 func (r *rpc) Failed(info gbalancer.DoneInfo) {
 	if r.retried() {
 		r.tries().saw(info)
@@ -154,6 +155,13 @@ type invocation struct {
 	opts       []grpc.CallOption
 }
 
+// newInvocation is not inlined: what most calls do without is not to lie on their way.
+//
+//go:noinline
+func newInvocation(method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts []grpc.CallOption) *invocation {
+	return &invocation{method, req, reply, cc, invoke, opts}
+}
+
 // try has grpc make an attempt within ctx.
 func (in *invocation) try(ctx context.Context) error {
 	return in.invoke(ctx, in.method, in.req, in.reply, in.cc, in.opts...)
@@ -272,10 +280,12 @@ func (t *unaryTries) Drop() {
 	t.bound.Stop()
 }
 
-// tellsOfEnd reports whether a call's option is for the call, not for an attempt.
-func tellsOfEnd(o grpc.CallOption) bool {
-	_, ok := o.(grpc.OnFinishCallOption)
-	return ok
+// tellOfEnd reports whether an option of a call's is for the call, not for an attempt.
+func tellOfEnd(opts []grpc.CallOption) bool {
+	return slices.ContainsFunc(opts, func(o grpc.CallOption) bool {
+		_, ok := o.(grpc.OnFinishCallOption)
+		return ok
+	})
 }
 
 // apart takes out of a call's options those that are for the call, not for an attempt.

@@ -67,7 +67,7 @@ func (r *rpc) retryStream(desc *grpc.StreamDesc, cc *grpc.ClientConn, method str
 // attempt opens the n-th attempt and sends it what was sent before.
 func (s *retriedStream) attempt(n int) (*streamAttempt, error) {
 	a := &streamAttempt{rpc: &rpc{call: s.rpc.call.Fork(), changed: s.rpc.changed}, stream: s, done: make(chan struct{})}
-	a.self = a
+	a.lb.Init(a, &a.call.Attempt)
 	forget(s.opts)
 	ctx, cancel := context.WithCancel(s.ctx)
 	ctx, a.bound = s.rpc.call.Bound(ctx, false)

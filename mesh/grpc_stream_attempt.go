@@ -10,7 +10,6 @@ import (
 	gbalancer "google.golang.org/grpc/balancer"
 
 	"github.com/weft-mesh/weft/balancer"
-	"github.com/weft-mesh/weft/balancer/grpclb"
 	"github.com/weft-mesh/weft/mesh/internal/call"
 )
 
@@ -94,8 +93,8 @@ func (a *streamAttempt) drop() {
 	a.cancel()
 }
 
-// Pick is of a grpclb.Call.
-func (a *streamAttempt) Pick(v *balancer.View) (grpclb.Picked, error) {
+// Pick is of a grpclb.Caller.
+func (a *streamAttempt) Pick(v *balancer.View) (*balancer.Link, string, error) {
 	a.ended = ended{}
 	return a.rpc.Pick(v)
 }

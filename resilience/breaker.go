@@ -144,6 +144,17 @@ func (b *Breaker) phase() phase {
 // Closed reports whether all calls are let through.
 func (b *Breaker) Closed() bool { return b == nil || phase(b.word.Load()&phases) == phaseClosed }
 
+// Enter is Epoch for a call that is let through because the breaker is closed; else 0.
+func (b *Breaker) Enter() uint8 {
+	if b == nil {
+		return 1
+	}
+	if w := b.word.Load(); phase(w&phases) == phaseClosed {
+		return uint8(w >> 8)
+	}
+	return 0
+}
+
 // Admits reports whether the next call is let through, be it as a probe.
 func (b *Breaker) Admits() bool { p := b.phase(); return p == phaseClosed || p == phaseDue }
 

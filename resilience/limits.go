@@ -219,6 +219,14 @@ func (l *Limits) Acquire(r Resource, p Priority) bool {
 	return l == nil || l.counts[p][r].acquire(l, r, p)
 }
 
+// TryAcquire is Acquire that may fail for no reason but that others acquire at the same time:
+// so little that it can be inlined. l is not nil.
+func (l *Limits) TryAcquire(r Resource, p Priority) bool {
+	c := &l.counts[p][r]
+	n := c.n.Load()
+	return n&inFlight+1 < c.most.Load() && c.n.CompareAndSwap(n, n+1)
+}
+
 // acquire is Acquire of the resource that c counts.
 func (c *counter) acquire(l *Limits, r Resource, p Priority) bool {
 	n := c.n.Load()
@@ -263,9 +271,16 @@ func (l *Limits) ReleaseCall(p Priority, in *atomic.Int64) {
 	if n := &l.counts[p][Requests].n; n == in {
 		n.Add(-1 - CallUnit)
 	} else {
-		n.Add(-1)
-		in.Add(-CallUnit)
+		releaseApart(n, in)
 	}
+}
+
+// releaseApart is not inlined: what few calls need is not to lie on the way of all.
+//
+//go:noinline
+func releaseApart(requests, calls *atomic.Int64) {
+	requests.Add(-1)
+	calls.Add(-CallUnit)
 }
 
 // Exceeded is the error of a call that Acquire refused.

@@ -13,8 +13,6 @@ import (
 type Request struct {
 	// Path is the path without the query, as it goes on the wire.
 	Path string
-	// Headers gives the call's headers. Nil means that there are none.
-	Headers Headers
 
 	last recollection
 
@@ -26,6 +24,8 @@ type Request struct {
 	// does it: Route, unless it fails, leaves it false and Path as it goes on the wire.
 	// Paths that are asked for often need not be looked at for that.
 	Unescaped bool
+	// Headers gives the call's headers. Nil means that there are none.
+	Headers Headers
 	// Authority is the host that the call names, with its port if it has one
 	// (HTTP's Host, gRPC's :authority).
 	Authority string
@@ -70,6 +70,12 @@ func (r *Request) hasAny(names []*HeaderName) bool {
 	}
 	return false
 }
+
+// Heeds reports whether there are headers that what [Table.Again] says is not for.
+func (r *Request) Heeds() bool { return len(r.last.headers) > 0 }
+
+// HasHeeded reports whether the request has any of them.
+func (r *Request) HasHeeded() bool { return r.hasAny(r.last.headers) }
 
 // escape makes Path what goes on the wire, and returns it.
 func (r *Request) escape() string {

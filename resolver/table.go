@@ -208,14 +208,14 @@ func (t *Table) Route(r *Request) (*Route, error) {
 }
 
 // Again returns the Route of a Request that is used for one call after the other where that is
-// known from the last time: the same table was asked for the same path, and goes by nothing
-// else of requests for it but headers that this one has none of. Nil says nothing: ask Route.
+// known from the last time: the same table was asked for the same path, which is as it goes on
+// the wire, and goes by nothing else of requests for it but headers. Nil says nothing, as it
+// does of one that has any of those that [Request.Heeds] tells of: ask Route.
 func (t *Table) Again(r *Request) *Route {
-	if r.last.table != t || r.last.path != r.Path || r.hasAny(r.last.headers) {
-		return nil
+	if r.last.table == t && r.last.path == r.Path {
+		return r.last.route
 	}
-	r.Unescaped = false // no path is kept that escaping changes
-	return r.last.route
+	return nil
 }
 
 // unrouted is why a request to a virtual host has no route.

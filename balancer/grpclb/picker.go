@@ -9,38 +9,6 @@ import (
 	"github.com/weft-mesh/weft/balancer"
 )
 
-// CallKey finds the [Call] in a call's context: a *Call, which it takes less to tell from
-// what else there may be than a Call.
-type CallKey struct{}
-
-// Call is a call on its way through a channel. The mesh's interceptors put one
-// into the context of every call; its methods are called by one goroutine at a time.
-type Call interface {
-	// Cluster is the cluster that the call was routed to.
-	Cluster() *balancer.Cluster
-	// Reroute routes the call by the newest table, because the channel no longer
-	// knows its cluster. The error ends the call.
-	Reroute() error
-	// Pick chooses an endpoint from a view of the call's cluster, releasing one
-	// chosen before: grpc picks again when a connection is lost under it.
-	// The call reports the outcome itself, when it ends.
-	Pick(*balancer.View) (Picked, error)
-	// Failed takes what grpc says of an attempt that may have failed, when it is finished
-	// with it: for each pick that wanted that and that it had an answer to, whether or not
-	// anything was sent.
-	Failed(gbalancer.DoneInfo)
-}
-
-// Picked is what a call picked.
-type Picked struct {
-	Link *balancer.Link
-	// Authority is what the call is to name as its authority. Empty leaves the channel's.
-	Authority string
-	// Watcher is the call's own. Wanted reports whether Failed is to be called.
-	Watcher *Watcher
-	Wanted  bool
-}
-
 // picker is immutable; the views that it holds are not, and answer for themselves.
 type picker struct {
 	// One of views, which is found without a look into them: most channels have no other.
@@ -58,46 +26,57 @@ func newPicker(views map[*balancer.Cluster]*balancer.View) *picker {
 	return p
 }
 
-// viewOf returns the view of a cluster; nil if the channel has not heard of it.
-func (p *picker) viewOf(c *balancer.Cluster) *balancer.View {
-	if c == p.cluster {
-		return p.view
-	}
-	return p.views[c]
-}
-
+// Pick implements grpc's Picker. Most calls need no more of it than what it does itself.
 func (p *picker) Pick(info gbalancer.PickInfo) (gbalancer.PickResult, error) {
-	found, ok := info.Ctx.Value(CallKey{}).(*Call)
+	c, ok := info.Ctx.Value(CallKey{}).(*Call)
 	if !ok {
 		return gbalancer.PickResult{}, errNotRouted
 	}
-	call := *found
-	view := p.viewOf(call.Cluster())
+	a := c.attempt
+	if a.Cluster != p.cluster {
+		return p.pick(c)
+	}
+	if ok, err := p.view.PickNext(info.Ctx, a); !ok {
+		return p.pickFrom(p.view, c, err)
+	}
+	return c.picked(a.Link), nil
+}
+
+// pick is Pick for a call to a cluster that has to be looked for.
+func (p *picker) pick(c *Call) (gbalancer.PickResult, error) {
+	view := p.views[c.attempt.Cluster]
 	if view == nil {
-		if err := call.Reroute(); err != nil {
+		if err := c.caller.Reroute(); err != nil {
 			return gbalancer.PickResult{}, err
 		}
-		if view = p.viewOf(call.Cluster()); view == nil {
+		if view = p.views[c.attempt.Cluster]; view == nil {
 			// The channel has not heard of the newest table yet; its news brings a
 			// new picker.
 			return gbalancer.PickResult{}, gbalancer.ErrNoSubConnAvailable
 		}
 	}
-	picked, err := call.Pick(view)
+	return p.pickFrom(view, c, nil)
+}
+
+// pickFrom is the rest of Pick, where nothing has been picked from the view, perhaps with an
+// error.
+func (p *picker) pickFrom(view *balancer.View, c *Call, err error) (gbalancer.PickResult, error) {
+	var link *balancer.Link
+	var authority string
+	if err == nil {
+		link, authority, err = c.caller.Pick(view)
+	}
 	if err != nil {
-		if errors.Is(err, balancer.ErrConnecting) {
-			return gbalancer.PickResult{}, gbalancer.ErrNoSubConnAvailable
+		if err = c.caller.Unpicked(err); errors.Is(err, balancer.ErrConnecting) {
+			err = gbalancer.ErrNoSubConnAvailable
 		}
 		return gbalancer.PickResult{}, err
 	}
-	result := gbalancer.PickResult{SubConn: picked.Link.Conn().(*subConn).sc}
-	if picked.Authority != "" {
+	result := c.picked(link)
+	if authority != "" {
 		// Not among the call's metadata: grpc takes it for the stream's authority,
 		// unless the application set that itself (gRFC A81).
-		result.Metadata = metadata.Pairs(":authority", picked.Authority)
-	}
-	if link := picked.Link; picked.Wanted || link.WantsLoad() {
-		result.Done = picked.Watcher.watch(call, link)
+		result.Metadata = metadata.Pairs(":authority", authority)
 	}
 	return result, nil
 }

@@ -76,7 +76,7 @@ func (c *Call) Track(s Sender) {
 			c.tries.apart = p.Retry.UpdateFrequency
 		}
 	}
-	c.tries.sender = s
+	c.tries.sender, c.Next = s, false
 }
 
 // Sender returns what Track was called with; nil if it was not.
@@ -112,8 +112,10 @@ func (s *Sampler) Clock() time.Duration {
 // chosen is Clock when the next lot is a zero, or all have been drawn.
 func (s *Sampler) chosen() time.Duration {
 	if s.lots == 0 {
-		s.lots = rand.Uint64() | 1<<63
-		return s.Clock()
+		if s.lots = rand.Uint64() | 1<<63; s.lots&7 != 0 {
+			s.lots >>= 3
+			return 0
+		}
 	}
 	s.lots >>= 3
 	return time.Since(epoch)
@@ -231,8 +233,8 @@ func (c *Call) Series(ctx context.Context) *Series {
 // if the result is not the call's, and then waits for the next attempt's time.
 func (s *Series) Again(r *resilience.Result, drop func()) int {
 	c := s.call
-	if c.link != nil && s.n == 1 && len(c.tries.tried) == 0 {
-		c.tries.tried = append(c.tries.tried, c.link.Endpoint())
+	if c.Link != nil && s.n == 1 && len(c.tries.tried) == 0 {
+		c.tries.tried = append(c.tries.tried, c.Link.Endpoint())
 	}
 	if c.tries.committed.Load() {
 		s.attempts.Commit()
@@ -348,14 +350,15 @@ func (c *Call) Race(ctx context.Context, uploads bool, attempt func(n int, gone 
 func (c *Call) Fork() Call {
 	c.In.Add(resilience.CallUnit) // c itself is in
 	f := *c
-	f.link, f.passed = nil, nil
+	f.Attempt = balancer.Attempt{Cluster: c.Cluster, In: c.In, Priority: c.Priority}
+	f.passed = nil
 	return f
 }
 
 // Adopt takes over the attempt of a fork, which ends without it.
 func (c *Call) Adopt(f *Call) {
-	c.link, c.epoch, f.link = f.link, f.epoch, nil
-	c.Cluster, c.route, c.setCookie, c.goesByHash = f.Cluster, f.route, f.setCookie, f.goesByHash
+	c.Attempt = f.Give()
+	c.route, c.setCookie, c.goesByHash = f.route, f.setCookie, f.goesByHash
 }
 
 // Commit says that the call's request cannot be sent again.

@@ -17,48 +17,47 @@ import (
 // Call is one call's way through policy. The adapter sets Target and Request, and
 // uses the call from one goroutine at a time.
 type Call struct {
+	// What most calls read and write fills three cache lines.
+	balancer.Attempt // the one under way; Cluster, In and Priority are the call's
 	progress
 	routed
+	Target  *Target
+	Request resolver.Request
 
-	Target *Target
 	// Client stands for the gRPC channel or HTTP transport that the call is made
 	// through, in hash policies; not 0.
-	Client  uint64
-	Request resolver.Request
+	Client uint64
+	hashing
 }
 
-// progress is how far a call has come. What most calls read and write of it shares one cache
-// line or two, and comes first.
+// progress is how far a call has come.
 type progress struct {
-	// In is where the target's gate counts the call; set by Begin.
-	In     *atomic.Int64
-	link   *balancer.Link // of the attempt under way, which has a place among the cluster's requests
-	passed *passed        // the filters; nil for none
-	watch  *watch         // nil if no latency is measured
-	tries  *tries         // nil before a second attempt is in sight
+	passed *passed // the filters; nil for none
+	watch  *watch  // nil if no latency is measured
+	tries  *tries  // nil before a second attempt is in sight
 
-	epoch  balancer.Epoch // of link
-	picked bool           // there was a pick
-	copied bool           // the call is a mirrored one
+	picked bool // there was a pick that asked for something
+	copied bool // the call is a mirrored one
 
-	// What the route makes of the call for ring_hash and maglev.
-	hasHash, hashed bool
+	hasHash, hashed bool // of hashing
 	goesByHash      bool // the view of the last pick does
-	hash            uint64
-	setCookie       *string // nil for none
+}
+
+// hashing is what the route makes of the call for ring_hash and maglev.
+type hashing struct {
+	hash      uint64
+	setCookie *string // nil for none
 }
 
 // routed is where a call goes. A call that begins anew may find itself going there again.
 type routed struct {
-	// Cluster is where the call goes; set by routing.
-	Cluster *balancer.Cluster
-
 	route *resolver.Route
 	to    *resolver.Destination // by route; nil before routing, and for copies
 
-	by    *resolver.Table // that the call began with
-	at    *atomic.Int64   // its Calls
-	again bool            // calls that by has take the same route go to the same place
+	by       *resolver.Table // that the call began with
+	at       *atomic.Int64   // its Calls
+	again    bool            // calls that by has take the same route go to the same place
+	straight bool            // and there they are Direct and have no Timeout
 }
 
 // Begin lets the call in, unless the mesh is closed, and finds the route and cluster of it by
@@ -68,27 +67,45 @@ type routed struct {
 func (c *Call) Begin(ctx context.Context) error {
 	table := c.Target.Table()
 	if table != c.by {
-		c.by, c.at, c.again = table, table.Calls(), false
+		c.by, c.at, c.again, c.straight = table, table.Calls(), false, false
 	}
 	in := c.Target.Gate.enter(c.at)
 	if in == nil {
 		return c.Target.refuse(ErrClosed, codes.Canceled, ErrClosed)
 	}
 	c.In = in
-	if c.again && table.Again(&c.Request) == c.route {
-		return nil
-	}
-	err := c.routeBy(ctx, table)
-	if err != nil {
+	if c.again && table.Again(&c.Request) == c.route && !c.Request.HasHeeded() {
+		c.Request.Unescaped = false
+	} else if err := c.routeBy(ctx, table); err != nil {
 		in.Add(-resilience.CallUnit)
+		return err
 	}
-	return err
+	c.Next = c.to.Plain()
+	return nil
+}
+
+// BeginStraight is Begin for a call that goes where the last one went, if that is no more than
+// to go there: it is Direct, and has no Timeout. If it is not, or if that cannot be told
+// without a look at routes, it does nothing and returns false. That the Request has no headers
+// at all need only be known if it Heeds them.
+func (c *Call) BeginStraight(headerless bool) bool {
+	table := c.Target.Table()
+	if !c.straight || table != c.by || table.Again(&c.Request) != c.route || !headerless && c.Request.HasHeeded() {
+		return false
+	}
+	in := c.Target.Gate.enter(c.at)
+	if in == nil {
+		return false
+	}
+	c.In, c.Next = in, true
+	return true
 }
 
 // Reroute routes a call anew that has passed the filters. The error is an *[Error] or a
 // status that policy answers with.
 func (c *Call) Reroute(ctx context.Context) error {
 	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
+	c.Next = false
 	if err := c.routeBy(ctx, c.Target.Table()); err != nil {
 		return err
 	}
@@ -112,8 +129,9 @@ func (c *Call) routeBy(ctx context.Context, table *resolver.Table) error {
 	if err != nil {
 		return c.Target.refuse(ErrNoRoute, codes.Unavailable, err)
 	}
-	c.route, c.Cluster, c.to = route, to.Cluster, to
+	c.route, c.Cluster, c.Priority, c.to = route, to.Cluster, route.Priority(), to
 	c.again = table == c.by && route.GoesTo() == to && to.Cluster != nil
+	c.straight = c.again && to.Direct() && c.Timeout() == 0
 	c.hashed, c.hasHash = false, false
 	if to.Cluster == nil {
 		if route.Answer() != nil {
@@ -169,47 +187,31 @@ func (c *Call) Alone() bool { return c.Plain() && c.tries == nil && c.watch == n
 
 // Renew has a call that has ended, and was Alone, begin anew. It still has the Target, the
 // Client and the Request that it had.
-func (c *Call) Renew() { c.progress = progress{} }
+func (c *Call) Renew() {
+	if c.picked { // otherwise there is nothing of that, if it was Alone
+		c.progress, c.hashing = progress{}, hashing{}
+	}
+}
 
 // Pick begins an attempt: within ctx it chooses an endpoint of a view of the call's
 // cluster, one that is not among those to exclude. An attempt under way is ended first, as
 // one of which nothing was learned. The error is the balancer's; Refused makes it one to
 // return.
 func (c *Call) Pick(ctx context.Context, v *balancer.View, exclude []*balancer.Endpoint) (*balancer.Link, error) {
-	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
-	if len(exclude) == 0 {
-		if link, err := c.PickNext(ctx, v); link != nil || err != nil {
-			return link, err
-		}
+	if ok, err := v.PickNext(ctx, &c.Attempt); ok || err != nil {
+		return c.Link, err
 	}
+	c.Done(balancer.Outcome{Err: balancer.ErrUnsent})
 	link, err := c.pickAsAsked(ctx, v, exclude)
 	if err != nil {
 		return nil, err
 	}
-	c.goes(link)
-	return link, nil
-}
-
-// PickNext is Pick for the first attempt of a call that is Plain. Without a link and an error
-// there is more to it just now, and nothing has happened: Pick then.
-func (c *Call) PickNext(ctx context.Context, v *balancer.View) (*balancer.Link, error) {
-	if c.picked || c.tries != nil || !c.Plain() {
-		return nil, nil
-	}
-	link, err := v.PickNext(ctx, c.route.Priority())
-	if link != nil {
-		c.goes(link)
-	}
-	return link, err
-}
-
-// goes begins an attempt by a link.
-func (c *Call) goes(link *balancer.Link) {
-	c.link, c.epoch = link, link.Epoch()
+	c.Take(link)
 	if c.watch != nil || link.WantsLatency() {
 		c.watchAttempt(link)
 	}
 	c.picked = true
+	return link, nil
 }
 
 // pickAsAsked is Pick for a call that asks something of its endpoint, or may.
@@ -256,8 +258,7 @@ func (c *Call) asks(v *balancer.View, info *balancer.PickInfo) {
 
 // End ends the call, and with it the attempt under way, which had this outcome.
 func (c *Call) End(o balancer.Outcome) {
-	if c.link != nil && c.Alone() && c.link.Leave(o, c.Cluster, c.route.Priority(), c.In) {
-		c.link = nil
+	if o.Succeeded(c.Request.GRPC) && c.Plain() && c.Leave() {
 		return
 	}
 	if c.passed != nil {
@@ -267,22 +268,23 @@ func (c *Call) End(o balancer.Outcome) {
 	c.In.Add(-resilience.CallUnit)
 }
 
+// Leave is End for a call that is Plain and succeeded, if that needs no more than to count it
+// out, and the call was Alone. Else it does nothing and returns false.
+func (c *Call) Leave() bool { return c.tries == nil && c.watch == nil && c.Attempt.Leave() }
+
 // Done ends the attempt under way, if any, with its outcome.
 func (c *Call) Done(o balancer.Outcome) {
-	if c.link != nil {
+	if c.Link != nil {
 		c.done(o)
 	}
 }
 
 func (c *Call) done(o balancer.Outcome) {
-	if of := c.link.Endpoint().Cluster(); of != c.Cluster || c.watch != nil || c.Cluster.Limits().Throttle() != nil {
+	if of := c.Link.Endpoint().Cluster(); of != c.Cluster || c.watch != nil || c.Cluster.Limits().Throttle() != nil {
 		c.settle(of, o)
 	}
-	link := c.link
-	c.link = nil
 	c.dismiss()
-	o.Epoch = c.epoch
-	link.Done(o)
+	c.Attempt.Done(o)
 }
 
 // settle ends what few attempts have: a place among the requests of another cluster, a

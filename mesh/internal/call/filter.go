@@ -126,7 +126,7 @@ func (c *Call) Response(ctx context.Context, header filter.Header, status int) (
 		return header.Map(), nil
 	}
 	p.response = filter.Response{Request: cmp.Or(p.sent, &p.request), Header: header, Status: status, Body: p.shown}
-	if link := c.link; link != nil {
+	if link := c.Link; link != nil {
 		p.response.Endpoint, p.response.Cluster = link.Endpoint().Address(), c.Cluster.Name()
 	}
 	if p.header != nil {

@@ -130,8 +130,9 @@ func (m *Mirrors) begin(c *Call, p *resolver.Mirror, to *balancer.Cluster) *Mirr
 	}
 	return &Mirror{Policy: p, all: m, Of: c.Cluster.Name(), Call: Call{
 		Target: c.Target, Client: c.Client, Request: c.Request,
-		progress: progress{In: in, copied: true},
-		routed:   routed{Cluster: to, route: c.route},
+		Attempt:  balancer.Attempt{Cluster: to, In: in, Priority: c.Priority},
+		progress: progress{copied: true},
+		routed:   routed{route: c.route},
 	}}
 }
 
