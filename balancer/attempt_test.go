@@ -97,6 +97,10 @@ func TestPickNextHeedsBreakers(t *testing.T) {
 				if a.Done(Outcome{Code: 14}); a.Link != nil || a.Leave() {
 					t.Error("it is not done")
 				}
+				// The first is before the view hears of it.
+				if _, ok, _ := next(); ok {
+					t.Error("a call goes where the breaker has opened")
+				}
 				synctest.Wait()
 				if _, ok, _ := next(); ok {
 					t.Error("a call goes where the breaker is open")
