@@ -124,7 +124,10 @@ func (ch *channel) unary() grpc.UnaryClientInterceptor {
 		r.Context, r.call.Request.Path = ctx, method
 		headerless := !r.call.Request.Heeds() || outgoingMetadata != nil && ctx.Value(outgoingMetadata) == nil
 		if (len(opts) == 0 || !tellOfEnd(opts)) && r.call.BeginStraight(headerless) {
-			began := r.clock()
+			var began time.Duration
+			if r.call.Sampled() {
+				began = r.sampler.Clock()
+			}
 			c := &carrier{ctx, r}
 			err := invoke(c, method, req, reply, cc, opts...)
 			if err == nil && r.call.Leave() {
@@ -151,17 +154,12 @@ func (ch *channel) invoke(ctx context.Context, r *rpc, in *invocation) error {
 		r.end(r.outcome(err))
 		return r.explain(err)
 	}
-	began := r.clock()
+	var began time.Duration
+	if r.retried() {
+		began = r.sampler.Clock()
+	}
 	c := &carrier{r.Context, r}
 	return ch.finish(r, c, in, began, in.try(c))
-}
-
-// clock is the sampler's, of a call that policy may have tried again.
-func (r *rpc) clock() time.Duration {
-	if !r.retried() {
-		return 0
-	}
-	return r.sampler.Clock()
 }
 
 // finish ends a unary call that is Direct, whose first attempt began at the time of clock and

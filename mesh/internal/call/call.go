@@ -58,6 +58,7 @@ type routed struct {
 	at       *atomic.Int64   // its Calls
 	again    bool            // calls that by has take the same route go to the same place
 	straight bool            // and there they are Direct and have no Timeout
+	sampled  bool            // straight calls are for a Sampler, because there is a Policy
 }
 
 // Begin lets the call in, unless the mesh is closed, and finds the route and cluster of it by
@@ -101,6 +102,10 @@ func (c *Call) BeginStraight(headerless bool) bool {
 	return true
 }
 
+// Sampled reports whether a call that began by BeginStraight has a Policy, without a look at
+// that.
+func (c *Call) Sampled() bool { return c.sampled }
+
 // Reroute routes a call anew that has passed the filters. The error is an *[Error] or a
 // status that policy answers with.
 func (c *Call) Reroute(ctx context.Context) error {
@@ -132,6 +137,7 @@ func (c *Call) routeBy(ctx context.Context, table *resolver.Table) error {
 	c.route, c.Cluster, c.Priority, c.to = route, to.Cluster, route.Priority(), to
 	c.again = table == c.by && route.GoesTo() == to && to.Cluster != nil
 	c.straight = c.again && to.Direct() && c.Timeout() == 0
+	c.sampled = c.straight && c.Policy() != nil
 	c.hashed, c.hasHash = false, false
 	if to.Cluster == nil {
 		if route.Answer() != nil {
