@@ -216,7 +216,7 @@ func (l *Limits) Calls() *atomic.Int64 { return &l.counts[PriorityDefault][Reque
 // Acquire counts one more of a resource unless that would be over its limit; Release
 // must follow if it returns true.
 func (l *Limits) Acquire(r Resource, p Priority) bool {
-	return l == nil || l.counts[p][r].acquire(l, r, p)
+	return l == nil || l.TryAcquire(r, p) || l.counts[p][r].contend(l, r, p)
 }
 
 // TryAcquire is Acquire that may fail for no reason but that others acquire at the same time:
@@ -227,13 +227,7 @@ func (l *Limits) TryAcquire(r Resource, p Priority) bool {
 	return n&inFlight+1 < c.most.Load() && c.n.CompareAndSwap(n, n+1)
 }
 
-// acquire is Acquire of the resource that c counts.
-func (c *counter) acquire(l *Limits, r Resource, p Priority) bool {
-	n := c.n.Load()
-	return n&inFlight+1 < c.most.Load() && c.n.CompareAndSwap(n, n+1) || c.contend(l, r, p)
-}
-
-// contend is acquire where that did not come off at once.
+// contend is Acquire of the resource that c counts, where that did not come off at once.
 func (c *counter) contend(l *Limits, r Resource, p Priority) bool {
 	// A failed compare-and-swap means that another was let in meanwhile, so that the
 	// limit is exact both ways: never exceeded, and never refused below.
