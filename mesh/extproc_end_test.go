@@ -48,6 +48,44 @@ func TestExternalProcessingTooLarge(t *testing.T) {
 	})
 }
 
+// TestExternalProcessingEndOfLength has the server that observes a body of known length told
+// of its end with the last piece: nobody has to read on to find that there is no more.
+func TestExternalProcessingEndOfLength(t *testing.T) {
+	eachBodied(t, func(t *testing.T, b *bodied) {
+		if b.name != "http" {
+			return // its bodies tell no length
+		}
+		server := &processor{answer: func(*servicev3.ProcessingRequest) []*servicev3.ProcessingResponse { return nil }}
+		_, at := server.serve(t)
+		c := b.start(t, at, "observabilityMode: true", "deferredCloseTimeout: 60s", "processingMode: {requestBodyMode: STREAMED}")
+		r, w := io.Pipe() // which does not end before the test does
+		defer w.Close()
+		go func() { _, _ = io.WriteString(w, "hello") }()
+		req, err := http.NewRequestWithContext(within(t, long), http.MethodPost, "http://"+c.host+"/shop.Orders/Get", r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = int64(len("hello"))
+		resp, err := c.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		var ends bool
+		until(t, "the response's header", func() bool {
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			for _, e := range server.events {
+				ends = ends || e.GetRequestBody().GetEndOfStream()
+			}
+			return len(server.events) > 0 && server.events[len(server.events)-1].GetResponseHeaders() != nil
+		})
+		if !ends {
+			t.Errorf("the server was told %v", server.kinds())
+		}
+	})
+}
+
 // TestExternalProcessingAbandoned has callers leave calls whose bodies are at the server,
 // in each way that there is: the stream to the server ends.
 func TestExternalProcessingAbandoned(t *testing.T) {

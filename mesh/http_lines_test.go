@@ -175,7 +175,7 @@ func (c *lineClient) play(t *testing.T, id string, s lineStep) string {
 			b.WriteString(", not the request's")
 		}
 	}
-	waitFor(t, "the request's body to be closed", func() bool { return closed.Load() > 0 || req.GetBody == nil && s.body != "stream" || s.body == "bytes" })
+	until(t, "the request's body to be closed", func() bool { return closed.Load() > 0 || req.GetBody == nil && s.body != "stream" || s.body == "bytes" })
 	c.server.mu.Lock()
 	hits := c.server.hits[id]
 	c.server.mu.Unlock()
@@ -190,15 +190,6 @@ type closesCounted struct {
 }
 
 func (c *closesCounted) Close() error { c.closed.Add(1); return nil }
-
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
 
 // TestLinesDoAsNetHTTP plays the same requests, one after the other, by way of a mesh whose
 // policy says nothing of retries and by way of an http.Transport, and compares what comes of
@@ -271,7 +262,7 @@ func atOnce(t *testing.T, b *meshtest.Backend, in *atomic.Int64, release func(),
 			}
 		})
 	}
-	waitFor(t, "all requests", func() bool { return in.Load() == before+int64(n) })
+	until(t, "all requests", func() bool { return in.Load() == before+int64(n) })
 	conns := b.Connections()
 	release()
 	wg.Wait()
@@ -309,12 +300,12 @@ func TestLinesIdle(t *testing.T) {
 				t.Errorf("%d connections are kept, want %d", got, want)
 			}
 			rt.(interface{ CloseIdleConnections() }).CloseIdleConnections()
-			waitFor(t, "idle connections to be closed", func() bool { return b.Connections() == 0 })
+			until(t, "idle connections to be closed", func() bool { return b.Connections() == 0 })
 			if err := onLine(within(t, long), rt); err != nil {
 				t.Error(err)
 			}
 			rt.(interface{ CloseIdleConnections() }).CloseIdleConnections()
-			waitFor(t, "the last connection to be closed", func() bool { return b.Connections() == 0 })
+			until(t, "the last connection to be closed", func() bool { return b.Connections() == 0 })
 		})
 		t.Run("IdleConnTimeout", func(t *testing.T) {
 			rt := m.Transport(&http.Transport{IdleConnTimeout: 10 * time.Millisecond})
@@ -322,7 +313,7 @@ func TestLinesIdle(t *testing.T) {
 				if err := onLine(within(t, long), rt); err != nil {
 					t.Error(err)
 				}
-				waitFor(t, "an idle connection to be closed", func() bool { return b.Connections() == 0 })
+				until(t, "an idle connection to be closed", func() bool { return b.Connections() == 0 })
 			}
 		})
 	})
@@ -340,7 +331,7 @@ func TestLinesKeepFew(t *testing.T) {
 			m := embedded(t, fmt.Sprintf("services:\n  orders: {protocol: http, endpoints: [%q]}", b.Addr))
 			rt := m.Transport(base)
 			atOnce(t, b, in, release, rt, 5)
-			waitFor(t, "connections to be closed", func() bool { return b.Connections() == 2 })
+			until(t, "connections to be closed", func() bool { return b.Connections() == 2 })
 			if err := onLine(within(t, long), rt); err != nil {
 				t.Error(err)
 			}
@@ -373,13 +364,13 @@ func TestLineOutlastsItsRequest(t *testing.T) {
 		ctx, cancel := context.WithCancel(within(t, long))
 		ended := make(chan error)
 		go func() { ended <- onLine(ctx, rt) }()
-		waitFor(t, "the dial", func() bool { return dialed.Load() == 1 })
+		until(t, "the dial", func() bool { return dialed.Load() == 1 })
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%v, want it to be canceled", err)
 		}
 		release()
-		waitFor(t, "the connection", func() bool { return b.Connections() == 1 })
+		until(t, "the connection", func() bool { return b.Connections() == 1 })
 		if protocol == "http2" { // a request that comes now waits for the same, which may be ready later
 			if err := onLine(within(t, long), rt); err != nil {
 				t.Error(err)
@@ -437,7 +428,7 @@ func TestLinesLeaveContextsAlone(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 	}
-	waitFor(t, "contexts to be let go of", func() bool { return ctx.held.Load() <= 1 })
+	until(t, "contexts to be let go of", func() bool { return ctx.held.Load() <= 1 })
 }
 
 // TestLinesCountThoseThatWait has requests wait for one connection that is being made: each is
@@ -459,7 +450,7 @@ func TestLinesCountThoseThatWait(t *testing.T) {
 				}
 			})
 		}
-		waitFor(t, "requests to be refused", func() bool { return refused.Load() == 3 })
+		until(t, "requests to be refused", func() bool { return refused.Load() == 3 })
 		release()
 		wg.Wait()
 		if n := refused.Load(); n != 3 {

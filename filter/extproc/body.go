@@ -190,14 +190,22 @@ type observed struct {
 	filter.Body
 	ended   bool
 	trailer func() bool // as that of body
+	left    int         // bytes until the end; -1 if only Next can say that it is there
 }
 
-// observe is b with the length that it stays at, if that is known.
+// observe is b with the length that it stays at, if that is known. The server is told of the
+// end with the last piece then, as Envoy does: who sends a body of known length may ask for
+// what comes after it when the answer is there already, or not at all.
 func observe(b *observed) filter.Body {
-	if length, ok := filter.BodyLen(b.Body); ok {
-		return sized{b, length}
+	b.left = -1
+	length, ok := filter.BodyLen(b.Body)
+	if !ok {
+		return b
 	}
-	return b
+	if b.trailer == nil && !b.grpc {
+		b.left = length
+	}
+	return sized{b, length}
 }
 
 type sized struct {
@@ -218,7 +226,11 @@ func (b *observed) Next() ([]byte, error) {
 		b.ended = true
 		s.post(b.direction, b.event(&servicev3.HttpBody{EndOfStream: true, EndOfStreamWithoutMessage: b.grpc}), nil)
 	case err == nil && (len(piece) > 0 || b.grpc):
-		s.post(b.direction, b.event(&servicev3.HttpBody{Body: piece}), nil)
+		if b.left > 0 {
+			b.left = max(b.left-len(piece), 0)
+			b.ended = b.left == 0
+		}
+		s.post(b.direction, b.event(&servicev3.HttpBody{Body: piece, EndOfStream: b.ended}), nil)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
