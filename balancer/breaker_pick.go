@@ -120,7 +120,7 @@ func (v *View) barred(p *picker) error {
 		case l == nil:
 		case !l.endpoint.admits():
 			refusal = v.cluster.refusal(refusal, l.endpoint)
-		case !v.options.OnDemand && l.hopeful(now): // a call may wait for it
+		case !v.options.OnDemand && l.connects(now): // a call may wait for it
 			return nil
 		}
 	}

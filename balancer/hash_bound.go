@@ -50,8 +50,9 @@ func (b *bound) choose(v *View, p *picker, hash uint64, member uint32, exclude [
 		if other == member || l == nil || slices.Contains(exclude, l.endpoint) {
 			return true
 		}
-		if !v.usable(l) {
-			if now := time.Now(); !asked && l.hopeful(now) {
+		admitted := l.endpoint.admits()
+		if !admitted || !v.connected(l) {
+			if now := time.Now(); admitted && !asked && l.connects(now) {
 				l.demand(now)
 				asked = true
 			}

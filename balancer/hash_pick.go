@@ -94,9 +94,9 @@ func (r *round) hopeful(l *Link) bool {
 	return !r.options.OnDemand && l.connects(r.now)
 }
 
-// hopeful is for links that connect by themselves.
-func (l *Link) hopeful(now time.Time) bool { return l.endpoint.admits() && l.connects(now) }
-
+// connects reports the same of a link that connects by itself, but for its endpoint's breaker.
+// Who asks both asks the breaker once: one that comes to admit calls in between may tell
+// nobody of it, and a call would wait.
 func (l *Link) connects(now time.Time) bool {
 	switch State(l.state.Load()) {
 	case TransientFailure:
@@ -186,16 +186,17 @@ func (v *View) walk(p *picker, t *hashTable, place int, info *PickInfo) (*Link, 
 		if l == nil || slices.Contains(info.Exclude, l.endpoint) {
 			continue
 		}
-		if v.usable(l) {
+		admitted := l.endpoint.admits()
+		if admitted && v.connected(l) {
 			return l, nil
 		}
-		if v.options.OnDemand || waits {
+		if !admitted || v.options.OnDemand || waits {
 			continue
 		}
 		if now.IsZero() {
 			now = time.Now()
 		}
-		if !l.hopeful(now) {
+		if !l.connects(now) {
 			continue
 		}
 		l.demand(now)

@@ -117,9 +117,10 @@ func (v *View) pickOverride(p *picker, info *PickInfo) (l *Link, done bool, err 
 		if l == nil || slices.Contains(info.Exclude, l.endpoint) || !info.Override.AnyHealth && !v.overridable(p.snapshot, k) {
 			continue
 		}
-		if !v.usable(l) {
+		admitted := l.endpoint.admits()
+		if !admitted || !v.connected(l) {
 			now := time.Now()
-			if v.options.OnDemand || !l.hopeful(now) {
+			if !admitted || v.options.OnDemand || !l.connects(now) {
 				continue
 			}
 			l.demand(now)
