@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -28,6 +29,10 @@ type retriedStream struct {
 	opts   []grpc.CallOption
 	finish []func(error) // when the call ends
 	unstop func() bool   // stops watching ctx
+
+	// flowing is the attempt in use once a message of it was received: it is the last, and
+	// from then on messages go its way and nothing else.
+	flowing atomic.Pointer[streamAttempt]
 
 	mu        sync.Mutex
 	current   *streamAttempt
@@ -228,6 +233,11 @@ func (s *retriedStream) answered(a *streamAttempt) bool {
 // grpc.PreparedMsg, which commits the call. That it did not get through shows when the stream
 // is received from.
 func (s *retriedStream) SendMsg(m any) error {
+	if a := s.flowing.Load(); a != nil {
+		err := a.SendMsg(m)
+		a.bound.Progress()
+		return err
+	}
 	s.mu.Lock()
 	a, last := s.current, s.committed
 	if !last {
@@ -267,14 +277,24 @@ func (s *retriedStream) CloseSend() error {
 }
 
 func (s *retriedStream) RecvMsg(m any) error {
+	if a := s.flowing.Load(); a != nil {
+		err := a.ClientStream.RecvMsg(m)
+		a.bound.Progress()
+		if err != nil {
+			err = a.timeout(err)
+		}
+		return err
+	}
 	for {
 		a, last := s.now()
 		if err := s.failed(); err != nil {
 			return err
 		}
-		err := a.RecvMsg(m)
+		err := a.receive(m)
 		if last {
-			a.bound.Progress()
+			if a.bound.Progress(); err == nil {
+				s.flowing.Store(a)
+			}
 			return a.timeout(err)
 		}
 		if err == nil || errors.Is(err, io.EOF) {
@@ -314,7 +334,7 @@ func (s *retriedStream) Header() (metadata.MD, error) {
 		}
 		if err == nil && md == nil {
 			// No header will come but a status, which only receiving tells.
-			if err = a.RecvMsg(nil); errors.Is(err, io.EOF) {
+			if err = a.receiveStatus(); errors.Is(err, io.EOF) {
 				err = nil
 			}
 		}

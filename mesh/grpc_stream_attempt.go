@@ -24,6 +24,7 @@ type streamAttempt struct {
 	cancel context.CancelFunc
 
 	receiving sync.Mutex // Header receives too, perhaps while the application does
+	received  bool       // a message; Header receives no more. Changed with receiving held
 
 	// replayed is closed, under stream.ending, when what was sent before was sent again;
 	// nil for nothing.
@@ -108,10 +109,29 @@ func (a *streamAttempt) Failed(info gbalancer.DoneInfo) {
 // Context is the stream's; both parts of an attempt have one.
 func (a *streamAttempt) Context() context.Context { return a.ClientStream.Context() }
 
-// RecvMsg receives; one does at a time.
-func (a *streamAttempt) RecvMsg(m any) error {
+// receive receives a message; one does at a time.
+func (a *streamAttempt) receive(m any) error {
 	a.receiving.Lock()
 	defer a.receiving.Unlock()
+	err := a.receiveLocked(m)
+	if err == nil {
+		a.received = true
+	}
+	return err
+}
+
+// receiveStatus receives the status of an attempt without a header, unless a message has
+// come of it after all.
+func (a *streamAttempt) receiveStatus() error {
+	a.receiving.Lock()
+	defer a.receiving.Unlock()
+	if a.received {
+		return nil
+	}
+	return a.receiveLocked(nil)
+}
+
+func (a *streamAttempt) receiveLocked(m any) error {
 	err := a.ClientStream.RecvMsg(m)
 	if errors.Is(err, io.EOF) {
 		// grpc says so, too, of a stream that it opened again by itself and that failed before
