@@ -117,7 +117,8 @@ func TestStreamMessageTooLarge(t *testing.T) {
 	}
 }
 
-// TestPerTryIdleTimeoutOfStream has messages go out, and then come, now and then.
+// TestPerTryIdleTimeoutOfStream has messages go out, and then come, now and then, twice, and
+// then no more.
 func TestPerTryIdleTimeoutOfStream(t *testing.T) {
 	const messages, each = 5, 60 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
@@ -125,30 +126,37 @@ func TestPerTryIdleTimeoutOfStream(t *testing.T) {
 		l := bufconn.Listen(1 << 16)
 		b.listeners["192.0.2.99:80"] = l
 		server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
-			for range messages {
-				if err := s.RecvMsg(new(wrapperspb.StringValue)); err != nil {
-					return err
+			for {
+				for range messages {
+					if err := s.RecvMsg(new(wrapperspb.StringValue)); err != nil {
+						return err
+					}
+				}
+				for i := range messages {
+					time.Sleep(each)
+					if err := s.SendMsg(wrapperspb.String(fmt.Sprint(i))); err != nil {
+						return err
+					}
 				}
 			}
-			for i := range messages {
-				time.Sleep(each)
-				if err := s.SendMsg(wrapperspb.String(fmt.Sprint(i))); err != nil {
-					return err
-				}
-			}
-			return nil
 		}))
 		go func() { _ = server.Serve(l) }()
 		t.Cleanup(server.Stop)
 		s := b.stream(t, within(t, long))
-		for range messages {
-			time.Sleep(each)
-			if err := s.SendMsg(wrapperspb.String("7")); err != nil {
-				t.Fatal(err)
+		for range 2 {
+			for range messages {
+				time.Sleep(each)
+				if err := s.SendMsg(wrapperspb.String("7")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range messages {
+				recv(t, s, fmt.Sprint(i))
 			}
 		}
-		for i := range messages {
-			recv(t, s, fmt.Sprint(i))
+		err := s.RecvMsg(new(wrapperspb.StringValue))
+		if status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), "per_try_idle_timeout") {
+			t.Errorf("%v, want the idle timeout", err)
 		}
 	})
 }

@@ -72,14 +72,25 @@ routes: {orders: [{to: orders, retry: {attempts: 2, on: [unavailable], backOff: 
 }
 
 // TestStreamGoesOnBehindReplay sends a message while what was sent before is sent again, which
-// the backend is in no hurry to read.
+// the backend is in no hurry to read: it may have answered before.
 func TestStreamGoesOnBehindReplay(t *testing.T) {
+	for _, answers := range []int{0, 2} {
+		t.Run(fmt.Sprint(answers, " answers"), func(t *testing.T) { goesOnBehindReplay(t, answers) })
+	}
+}
+
+func goesOnBehindReplay(t *testing.T, answers int) {
 	const messages = 1000
 	goOn := make(chan struct{})
 	var b *meshtest.Backend
 	b = meshtest.GRPC(t, func(grpc.ServiceRegistrar) {}, grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
 		first := b.Calls() == 1
 		if !first {
+			for range answers {
+				if err := s.SendMsg(wrapperspb.String("early")); err != nil {
+					return err
+				}
+			}
 			<-goOn
 		}
 		for n := 0; ; n++ {
@@ -106,6 +117,9 @@ routes: {orders: [{to: orders, retry: {attempts: 2, on: [unavailable], bufferLim
 		if err := send(n); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for range answers {
+		recv(t, s, "early")
 	}
 	received := make(chan error, 1)
 	reply := new(wrapperspb.StringValue)
