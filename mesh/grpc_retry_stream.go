@@ -30,8 +30,8 @@ type retriedStream struct {
 	finish []func(error) // when the call ends
 	unstop func() bool   // stops watching ctx
 
-	// flowing is the attempt in use once a message of it was received: it is the last, and
-	// from then on messages go its way and nothing else.
+	// flowing is the last attempt, once a message was received of it as that: messages go
+	// its way from then on, without a look at what follows.
 	flowing atomic.Pointer[streamAttempt]
 
 	mu        sync.Mutex
